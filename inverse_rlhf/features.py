@@ -1,0 +1,105 @@
+"""Texts to features: batched, length-sorted passes through a transformer, and pooling."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
+
+from inverse_rlhf.models import autocast, max_tokens
+from inverse_rlhf.params import Compute
+
+Pooling = Literal["last", "mean"]
+
+
+def encode(
+    texts: Sequence[str], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> BatchEncoding:
+    """Token ids and attention masks, one list a text, cut to what the model can read."""
+    return tokenizer(
+        list(texts), truncation=True, max_length=max_tokens(model), return_token_type_ids=False
+    )
+
+
+def pad(
+    encoded: BatchEncoding,
+    rows: Sequence[int] | np.ndarray,
+    tokenizer: PreTrainedTokenizerBase,
+    device: torch.device,
+) -> BatchEncoding:
+    """The given rows as right-padded tensors of shape (rows, tokens) on `device`."""
+    chosen = {key: [values[row] for row in rows] for key, values in encoded.items()}
+    return tokenizer.pad(chosen, padding_side="right", return_tensors="pt").to(device)
+
+
+def map_texts(
+    function: Callable[[BatchEncoding], torch.Tensor],
+    encoded: BatchEncoding,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    compute: Compute,
+) -> np.ndarray:
+    """Apply `function` without gradients to batches of texts of like length.
+
+    Args:
+        function: right-padded batch of b texts -> tensor of shape (b, ...).
+
+    Returns:
+        float32 array of shape (texts, ...), in the order of the texts.
+    """
+    outputs: np.ndarray | None = None
+    model.eval()
+    for rows in _by_length(encoded, compute.batch_size):
+        with torch.no_grad(), autocast(compute):
+            values = function(pad(encoded, rows, tokenizer, model.device)).float().cpu().numpy()
+        if outputs is None:
+            outputs = np.empty((len(encoded["input_ids"]), *values.shape[1:]), dtype=np.float32)
+        outputs[rows] = values
+    return np.empty(0, dtype=np.float32) if outputs is None else outputs
+
+
+def _by_length(encoded: BatchEncoding, batch_size: int) -> Iterator[np.ndarray]:
+    lengths = np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64)
+    order = np.argsort(lengths, kind="stable")
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def pooled_hidden_state(
+    model: PreTrainedModel, batch: BatchEncoding, pooling: Pooling
+) -> torch.Tensor:
+    """The last layer's hidden state at the last token, or its mean over the tokens.
+
+    Args:
+        model: a model with a transformer body as `base_model`.
+        batch: right-padded, with attention mask.
+
+    Returns:
+        Tensor of shape (texts, hidden).
+    """
+    hidden = model.base_model(**batch, use_cache=False).last_hidden_state
+    mask = batch["attention_mask"]
+    if pooling == "mean":
+        weights = mask.unsqueeze(-1).to(hidden.dtype)
+        return (hidden * weights).sum(1) / weights.sum(1)
+    last = mask.sum(1) - 1
+    return hidden[torch.arange(len(hidden), device=hidden.device), last]
+
+
+def hidden_states(
+    texts: Sequence[str],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    compute: Compute,
+    *,
+    pooling: Pooling,
+) -> np.ndarray:
+    """`pooled_hidden_state` of many texts: float32 array of shape (texts, hidden)."""
+    return map_texts(
+        lambda batch: pooled_hidden_state(model, batch, pooling),
+        encode(texts, model, tokenizer),
+        model,
+        tokenizer,
+        compute,
+    )

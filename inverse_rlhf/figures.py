@@ -1,0 +1,217 @@
+"""The figures: what was trained, what was recovered, what it is worth."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.stats import spearmanr
+from sklearn.metrics import auc, roc_curve
+
+from inverse_rlhf.files import atomic
+
+COLOURS = {"base": "#7f7f7f", "rlhf": "#0072b2", "rerl": "#e69f00", "human": "#009e73"}
+_STYLE = {
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+
+
+def draw_figures(
+    scores: pd.DataFrame,
+    runs: pd.DataFrame,
+    policies: dict[str, dict[str, float]],
+    curves: dict[str, pd.DataFrame],
+    run: int,
+    folder: Path | str,
+) -> None:
+    """Write every figure as a PNG into `folder`, all of them or none.
+
+    Args:
+        scores: the scores table.
+        runs: the irl_runs table.
+        policies: the content of metrics/policies.json.
+        curves: of policy training, by policy (rlhf, rerl).
+        run: number of the exported run.
+    """
+    chosen = runs[runs["selected"] & ~runs["shuffled"]].set_index("run").loc[run]
+    threshold = float(chosen["threshold"])
+    with mpl.rc_context(_STYLE), atomic(folder) as temporary:
+        temporary.mkdir()
+        with _figure(temporary / "policy_training.png", 10, 6.5, 2, 2) as axes:
+            _policy_training(axes, curves)
+        with _figure(temporary / "irl_training.png", 10, 3.6, 1, 2) as axes:
+            _irl_training(axes, runs, run)
+        with _figure(temporary / "reward_scatter.png", 5, 4.4) as axes:
+            _scatter(axes[0], scores, threshold)
+        with _figure(temporary / "confusion.png", 4.4, 4) as axes:
+            _confusion(axes[0], scores, threshold)
+        with _figure(temporary / "roc.png", 4.6, 4.4) as axes:
+            _roc(axes[0], scores)
+        with _figure(temporary / "toxicity.png", 4.4, 4) as axes:
+            _toxicity(axes[0], policies)
+        with _figure(temporary / "summary.png", 13, 4, 1, 3) as axes:
+            _scatter(axes[0], scores, threshold)
+            _roc(axes[1], scores)
+            _toxicity(axes[2], policies)
+
+
+def roc_points(scores: pd.DataFrame) -> pd.DataFrame:
+    """The ROC curve of toxic texts by low recovered reward, on both policies' test completions.
+
+    Returns:
+        Columns false_positive_rate, true_positive_rate; no rows where only one class occurs.
+    """
+    test = _test(scores)
+    return _roc_points(test["true_reward"] < 0, test["irl_reward"])
+
+
+def confusion_points(scores: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Labels by the true (actual) and the recovered reward (predicted), a row a test completion."""
+    test = _test(scores)
+    names = np.array(["non-toxic", "toxic"])
+    return pd.DataFrame(
+        {
+            "actual": names[(test["true_reward"] < 0).astype(int)],
+            "predicted": names[(test["irl_reward"] < threshold).astype(int)],
+        }
+    )
+
+
+@contextmanager
+def _figure(
+    path: Path, width: float, height: float, rows: int = 1, columns: int = 1
+) -> Iterator[list[Axes]]:
+    figure = Figure(figsize=(width, height))
+    yield list(np.ravel(figure.subplots(rows, columns)))
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+def _test(scores: pd.DataFrame) -> pd.DataFrame:
+    return scores[scores["source"].isin(["base", "aligned"])]
+
+
+def _policy_training(axes: list[Axes], curves: dict[str, pd.DataFrame]) -> None:
+    labels = {"rlhf": "rlhf, true reward", "rerl": "rerl, recovered reward (z-scored)"}
+    panels = {
+        "reward": "mean reward, each on its own",
+        "kl": "KL to base (nats per completion)",
+        "length": "length (tokens)",
+        "entropy": "entropy (nats per token)",
+    }
+    for axis, (column, label) in zip(axes, panels.items(), strict=True):
+        for name, curve in curves.items():
+            axis.plot(curve["step"], curve[column], color=COLOURS[name], label=labels[name])
+        axis.set(xlabel="step", ylabel=label)
+    axes[0].legend()
+
+
+def _irl_training(axes: list[Axes], runs: pd.DataFrame, exported: int) -> None:
+    panels = {"loss": "mean training loss", "valid_discrimination": "discrimination on valid pairs"}
+    for axis, (column, label) in zip(axes, panels.items(), strict=True):
+        for (shuffled, run), rows in runs.groupby(["shuffled", "run"]):
+            bold = run == exported and not shuffled
+            axis.plot(
+                rows["epoch"],
+                rows[column],
+                color="#cccccc" if shuffled else COLOURS["rlhf"],
+                linewidth=2.2 if bold else 0.7,
+                zorder=1 if shuffled else 2,
+            )
+            chosen = rows[rows["selected"]]
+            if not shuffled:
+                axis.plot(
+                    chosen["epoch"], chosen[column], "o", color=COLOURS["rerl"], ms=5, zorder=3
+                )
+        axis.set(xlabel="epoch", ylabel=label)
+    axes[0].set_title("Runs (exported one bold); shuffled labels grey")
+    axes[1].set_title("Chosen epochs are dots")
+    axes[1].axhline(0.5, color="black", linewidth=0.6, linestyle=":")
+
+
+def _scatter(axis: Axes, scores: pd.DataFrame, threshold: float) -> None:
+    for source, name in (("base", "base"), ("aligned", "rlhf")):
+        rows = scores[scores["source"] == source]
+        axis.scatter(
+            rows["true_reward"],
+            rows["irl_reward"],
+            s=8,
+            alpha=0.5,
+            linewidths=0,
+            color=COLOURS[name],
+            label=name,
+        )
+    axis.axvline(0, color="black", linewidth=0.6, linestyle=":")
+    axis.axhline(threshold, color="black", linewidth=0.6, linestyle="--", label="threshold")
+    test = _test(scores)
+    rho = spearmanr(test["true_reward"], test["irl_reward"]).statistic
+    axis.set(xlabel="true reward (log-odds of non-toxic)", ylabel="recovered reward")
+    axis.set_title(f"Held-out test completions, Spearman {rho:.2f}")
+    axis.legend(markerscale=2)
+
+
+def _confusion(axis: Axes, scores: pd.DataFrame, threshold: float) -> None:
+    table = pd.crosstab(*confusion_points(scores, threshold).to_numpy().T)
+    names = ["non-toxic", "toxic"]
+    table = table.reindex(index=names, columns=names, fill_value=0)
+    counts = table.to_numpy()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        share = shares[row, column]
+        axis.text(
+            column,
+            row,
+            f"{count}\n{share:.0%}",
+            ha="center",
+            va="center",
+            color="white" if share > 0.5 else "black",
+        )
+    axis.set(xticks=[0, 1], yticks=[0, 1], xticklabels=names, yticklabels=names)
+    axis.set(xlabel="by the recovered reward", ylabel="by the true reward")
+    axis.set_title("Labels of test completions")
+
+
+def _roc_points(toxic: pd.Series, reward: pd.Series) -> pd.DataFrame:
+    if toxic.nunique() < 2:
+        return pd.DataFrame({"false_positive_rate": [], "true_positive_rate": []})
+    false, true, _ = roc_curve(toxic.astype(int), -reward)
+    return pd.DataFrame({"false_positive_rate": false, "true_positive_rate": true})
+
+
+def _roc(axis: Axes, scores: pd.DataFrame) -> None:
+    human = scores[(scores["source"] == "human") & scores["toxic"].notna()]
+    lines = {
+        "test completions": (roc_points(scores), COLOURS["rlhf"]),
+        "human comments": (
+            _roc_points(human["toxic"].astype(int), human["irl_reward"]),
+            COLOURS["human"],
+        ),
+    }
+    for name, (points, colour) in lines.items():
+        if len(points):
+            false, true = points["false_positive_rate"], points["true_positive_rate"]
+            axis.plot(false, true, color=colour, label=f"{name}, AUC {auc(false, true):.3f}")
+    axis.plot([0, 1], [0, 1], color="black", linewidth=0.6, linestyle=":")
+    axis.set(xlabel="false positive rate", ylabel="true positive rate")
+    axis.set_title("Toxic texts found by the recovered reward")
+    axis.legend(loc="lower right")
+
+
+def _toxicity(axis: Axes, policies: dict[str, dict[str, float]]) -> None:
+    for name, policy in policies.items():
+        rate = policy["toxicity_rate"]
+        low, high = policy["toxicity_rate_low"], policy["toxicity_rate_high"]
+        error = [[max(rate - low, 0)], [max(high - rate, 0)]]
+        axis.bar(name, rate, color=COLOURS[name], yerr=error, capsize=4, width=0.6)
+        axis.text(name, high + 0.01, f"{rate:.3f}", ha="center", va="bottom")
+    axis.set(ylabel="toxicity rate", ylim=(0, 1))
+    axis.set_title("Completions of test prompts, with 95 % intervals")

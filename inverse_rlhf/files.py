@@ -1,0 +1,49 @@
+"""Outputs appear whole or not at all: they are written under a temporary name and renamed."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+
+@contextmanager
+def atomic(path: Path | str) -> Iterator[Path]:
+    """A temporary path to write a file or a folder to, renamed to `path` when the block succeeds.
+
+    What a killed run left under the temporary name is removed first.
+    """
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove(temporary)
+    try:
+        yield temporary
+        remove(path)
+        temporary.rename(path)
+    finally:
+        remove(temporary)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_json(content: Any, path: Path | str) -> None:
+    """Write JSON with sorted keys; NaN and infinity are refused, absent numbers must be None."""
+    text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_csv(frame: pd.DataFrame, path: Path | str) -> None:
+    """Write a table for DVC's plots, six significant digits, no index."""
+    with atomic(path) as temporary:
+        frame.to_csv(temporary, index=False, float_format="%.6g")

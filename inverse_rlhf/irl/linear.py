@@ -1,0 +1,98 @@
+"""Many heads on frozen features, fitted together as one matrix."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from inverse_rlhf.irl.losses import head_penalty, pair_loss, project_
+from inverse_rlhf.irl.runs import Run
+from inverse_rlhf.irl.selection import discrimination
+from inverse_rlhf.params import Irl
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Fitted heads.
+
+    Attributes:
+        weight: (runs, features), each run at its chosen epoch.
+        epoch: (runs,), the chosen epoch, from 1.
+        loss: (runs, epochs), mean training loss within the epoch.
+        valid_discrimination: (runs, epochs), after the epoch.
+    """
+
+    weight: Float[Tensor, "runs features"]
+    epoch: Tensor
+    loss: Float[Tensor, "runs epochs"]
+    valid_discrimination: Float[Tensor, "runs epochs"]
+
+
+def fit_heads(
+    train: Float[Tensor, "pairs features"],
+    valid: Float[Tensor, "valid_pairs features"],
+    runs: Sequence[Run],
+    params: Irl,
+) -> Heads:
+    """Fit one head a run by minibatch Adam; a run's result does not depend on the other runs.
+
+    The epoch with the highest discrimination on `valid` is kept, the first of equals.
+
+    Args:
+        train, valid: aligned minus base features of each pair.
+    """
+    device = train.device
+    weight = torch.stack([run.initial_head(train.shape[1]) for run in runs]).to(device)
+    weight.requires_grad_()
+    rows = torch.stack([run.resample(len(train), params) for run in runs]).to(device)
+    orders = torch.stack([run.orders(len(train), params) for run in runs], dim=1).to(device)
+    signs = torch.stack([run.signs(len(train), 3) for run in runs]).to(device)
+    valid_signs = torch.stack([run.signs(len(valid), 4) for run in runs]).to(device)
+    optimizer = OPTIMIZERS[params.optimizer](
+        [weight], lr=params.lr, weight_decay=params.weight_decay
+    )
+    best = weight.detach().clone()
+    losses, discriminations = [], []
+    for order in orders:
+        losses.append(_epoch(weight, train, rows.gather(1, order), signs, optimizer, params))
+        with torch.no_grad():
+            discriminations.append(discrimination(weight @ valid.T * valid_signs))
+        better = _is_best(discriminations)
+        best[better] = weight.detach()[better]
+    history = torch.stack(discriminations, dim=1)
+    return Heads(best, history.argmax(1) + 1, torch.stack(losses, dim=1), history)
+
+
+def _is_best(discriminations: list[Tensor]) -> Tensor:
+    """Which runs are better now than in every earlier epoch."""
+    if len(discriminations) == 1:
+        return torch.ones_like(discriminations[0], dtype=torch.bool)
+    return discriminations[-1] > torch.stack(discriminations[:-1]).amax(0)
+
+
+def _epoch(
+    weight: Float[Tensor, "runs features"],
+    train: Float[Tensor, "pairs features"],
+    rows: Tensor,
+    signs: Float[Tensor, "runs pairs"],
+    optimizer: torch.optim.Optimizer,
+    params: Irl,
+) -> Float[Tensor, " runs"]:
+    """One pass over each run's rows, in their order; the mean loss of each run."""
+    total = torch.zeros(len(weight), device=weight.device)
+    for batch in rows.split(params.batch_size, dim=1):
+        delta = torch.einsum("rbf,rf->rb", train[batch], weight) * signs.gather(1, batch)
+        loss = pair_loss(delta, params).mean(1) + head_penalty(weight, params)
+        optimizer.zero_grad()
+        loss.sum().backward()
+        assert weight.grad is not None
+        norm = weight.grad.norm(dim=1, keepdim=True)
+        weight.grad.mul_((params.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
+        optimizer.step()
+        project_(weight, params)
+        total += loss.detach() * batch.shape[1]
+    return total / rows.shape[1]

@@ -1,0 +1,38 @@
+"""The four losses on margins, delta = R(x, y_aligned) - R(x, y_base) (design, section 3)."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from inverse_rlhf.params import Irl
+
+
+def pair_loss(delta: Float[Tensor, "*pairs"], params: Irl) -> Float[Tensor, "*pairs"]:
+    """The loss of each pair, in units of reward (squared: its square; logistic: nats).
+
+    max_margin: -p(delta) with p(d) = d where d >= 0, else 2d (Ng & Russell 2000, section 5);
+    hinge: max(0, m - d); logistic: softplus(-d / T) (Bradley & Terry 1952); squared: (m - d)^2.
+    """
+    match params.loss:
+        case "max_margin":
+            return -torch.minimum(delta, 2 * delta)
+        case "hinge":
+            return torch.relu(params.margin - delta)
+        case "logistic":
+            return softplus(-delta / params.temperature)
+        case "squared":
+            return (params.margin - delta) ** 2
+
+
+def head_penalty(weight: Float[Tensor, "*runs features"], params: Irl) -> Float[Tensor, "*runs"]:
+    """The penalty on the head's weights: l2 * ||w||^2 with hinge (the soft-margin SVM), else 0."""
+    scale = params.l2 if params.loss == "hinge" else 0.0
+    return scale * (weight**2).sum(-1)
+
+
+@torch.no_grad()
+def project_(weight: Float[Tensor, "*runs features"], params: Irl) -> None:
+    """Bring the head's weights back to ||w||_2 <= 1, in place, where max_margin is unbounded."""
+    if params.loss == "max_margin":
+        weight.div_(weight.norm(dim=-1, keepdim=True).clamp(min=1.0))

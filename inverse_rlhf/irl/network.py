@@ -1,0 +1,141 @@
+"""One run that trains the transformer's top blocks, or all of it, with its head."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
+
+from inverse_rlhf.features import map_texts, pad, pooled_hidden_state
+from inverse_rlhf.irl.linear import OPTIMIZERS
+from inverse_rlhf.irl.losses import head_penalty, pair_loss, project_
+from inverse_rlhf.irl.runs import Run
+from inverse_rlhf.irl.selection import discrimination
+from inverse_rlhf.models import autocast, train_top_blocks
+from inverse_rlhf.params import Compute, Irl
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Tokenized texts and the pairs among them: (pairs, 2) row numbers, aligned then base."""
+
+    encoded: BatchEncoding
+    train: np.ndarray
+    valid: np.ndarray
+
+
+@dataclass(frozen=True)
+class NetworkFit:
+    """A fitted run: what was trained at the chosen epoch (from 1), and its history by epoch."""
+
+    state: dict[str, Tensor]
+    epoch: int
+    loss: list[float]
+    valid_discrimination: list[float]
+
+
+class RewardNetwork:
+    """A sequence classifier with one output whose trained part can be reset and set."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        params: Irl,
+        compute: Compute,
+    ) -> None:
+        self.model, self.tokenizer, self.params, self.compute = model, tokenizer, params, compute
+        if params.trainable == "last_k":
+            train_top_blocks(model, params.last_k)
+        if compute.gradient_checkpointing:
+            model.gradient_checkpointing_enable()
+        self.trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        self.start = self.state()
+
+    def state(self) -> dict[str, Tensor]:
+        """A copy of the trained parameters on the CPU."""
+        return {name: p.detach().cpu().clone() for name, p in self.trained.items()}
+
+    @torch.no_grad()
+    def set_state(self, state: dict[str, Tensor]) -> None:
+        """Set the trained parameters."""
+        for name, value in state.items():
+            self.trained[name].copy_(value)
+
+    def rewards(self, batch: BatchEncoding) -> Tensor:
+        """Rewards of a right-padded batch, shape (texts,), with gradients."""
+        pooled = pooled_hidden_state(self.model, batch, self.params.pooling)
+        values: Tensor = self.model.score(pooled).squeeze(-1)
+        return values
+
+    def score(self, encoded: BatchEncoding, rows: np.ndarray | None = None) -> np.ndarray:
+        """Rewards of all texts, or of some rows, without gradients: float32 of shape (texts,)."""
+        if rows is not None:
+            encoded = BatchEncoding({k: [values[r] for r in rows] for k, values in encoded.items()})
+        return map_texts(self.rewards, encoded, self.model, self.tokenizer, self.compute)
+
+    def fit(self, texts: Texts, run: Run) -> NetworkFit:
+        """Train from the base policy's weights and a fresh head.
+
+        The epoch with the highest discrimination on the valid pairs is kept, the first of equals.
+        """
+        params = self.params
+        self.set_state(self.start)
+        head = self.model.score.weight
+        with torch.no_grad():
+            head[0].copy_(run.initial_head(head.shape[1]))
+        optimizer = OPTIMIZERS[params.optimizer](
+            self.trained.values(), lr=params.lr, weight_decay=params.weight_decay
+        )
+        rows = run.resample(len(texts.train), params)
+        valid_signs = run.signs(len(texts.valid), 4)
+        losses: list[float] = []
+        discriminations: list[float] = []
+        best = NetworkFit({}, 0, losses, discriminations)
+        for epoch, order in enumerate(run.orders(len(texts.train), params), start=1):
+            losses.append(self._epoch(texts, rows[order], run, optimizer))
+            value = discrimination(self._valid_delta(texts) * valid_signs).item()
+            if not discriminations or value > max(discriminations):
+                best = NetworkFit(self.state(), epoch, losses, discriminations)
+            discriminations.append(value)
+        self.set_state(best.state)
+        return best
+
+    def _valid_delta(self, texts: Texts) -> Tensor:
+        scores = self.score(texts.encoded, texts.valid.reshape(-1)).reshape(-1, 2)
+        return torch.from_numpy(scores[:, 0] - scores[:, 1])
+
+    def _epoch(
+        self, texts: Texts, rows: Tensor, run: Run, optimizer: torch.optim.Optimizer
+    ) -> float:
+        # No dropout: the reward that is trained is the reward that is read. Checkpointing, though,
+        # works in training mode only.
+        self.model.train(self.compute.gradient_checkpointing)
+        params, total = self.params, 0.0
+        signs = run.signs(len(texts.train), 3)
+        head = self.model.score.weight
+        for batch in rows.split(params.batch_size):
+            chosen = texts.train[batch.numpy()]
+            with autocast(self.compute):
+                inputs = pad(texts.encoded, chosen.T.reshape(-1), self.tokenizer, self.model.device)
+                aligned, base = self.rewards(inputs).float().reshape(2, -1)
+            delta = (aligned - base) * signs[batch].to(head.device)
+            loss = pair_loss(delta, params).mean() + head_penalty(head[0], params)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.trained.values(), params.max_grad_norm)
+            optimizer.step()
+            project_(head, params)
+            total += loss.item() * len(batch)
+        return total / len(rows)
+
+
+def fit_networks(
+    network: RewardNetwork, texts: Texts, runs: list[Run]
+) -> Iterator[tuple[Run, NetworkFit, np.ndarray]]:
+    """Each run in turn with its fit and its rewards of all texts, float32 of shape (texts,)."""
+    for run in runs:
+        fit = network.fit(texts, run)
+        yield run, fit, network.score(texts.encoded)

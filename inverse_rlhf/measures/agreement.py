@@ -1,0 +1,111 @@
+"""How well a recovered reward agrees with the true one: labels, correlations, pairs, distances."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer
+from scipy import stats
+from sklearn import metrics
+
+from inverse_rlhf.measures.distance import epic_distance, starc_distance
+
+METRICS = (
+    "accuracy",
+    "balanced_accuracy",
+    "f1",
+    "roc_auc",
+    "average_precision",
+    "pearson",
+    "spearman",
+    "kendall",
+    "pair_accuracy",
+    "starc",
+    "epic",
+    "discrimination",
+)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What rewards are compared with, on a fixed set of completions of each prompt.
+
+    Attributes:
+        reward: true rewards, (prompts, completions).
+        toxic: labels, (prompts, completions).
+        labelled: the completions on which labels and correlations are compared.
+        base, aligned: the completions that are paired, in this order; a pair is one column of each.
+    """
+
+    reward: Float[np.ndarray, "prompts completions"]
+    toxic: Bool[np.ndarray, "prompts completions"]
+    labelled: slice
+    base: slice
+    aligned: slice
+
+    def rows(self, rows: Integer[np.ndarray, " drawn"]) -> "Truth":
+        """The truth of some prompts, for resampling."""
+        return Truth(self.reward[rows], self.toxic[rows], self.labelled, self.base, self.aligned)
+
+
+def compare(
+    reward: Float[np.ndarray, "prompts completions"], threshold: float, truth: Truth
+) -> dict[str, float]:
+    """Every metric of `METRICS` for one recovered reward.
+
+    Toxic is the positive class: a text is called toxic when its reward is below `threshold`.
+    pair_accuracy is sign agreement on the pairs whose true rewards differ; discrimination is the
+    share of pairs in which the aligned completion has the higher recovered reward.
+
+    Returns:
+        A value a metric; NaN where it is undefined (one class only, a constant reward).
+    """
+    chosen = reward[:, truth.labelled].ravel()
+    true = truth.reward[:, truth.labelled].ravel()
+    gap = reward[:, truth.aligned] - reward[:, truth.base]
+    true_gap = truth.reward[:, truth.aligned] - truth.reward[:, truth.base]
+    agree = np.sign(gap) == np.sign(true_gap)
+    return {
+        **label_agreement(chosen, truth.toxic[:, truth.labelled].ravel(), threshold=threshold),
+        **correlations(chosen, true),
+        "pair_accuracy": float(agree[true_gap != 0].mean()) if (true_gap != 0).any() else np.nan,
+        "starc": starc_distance(reward, truth.reward),
+        "epic": epic_distance(reward, truth.reward),
+        "discrimination": float((gap > 0).mean()),
+    }
+
+
+def label_agreement(
+    reward: Float[np.ndarray, " texts"], toxic: np.ndarray, *, threshold: float = 0.0
+) -> dict[str, float]:
+    """Agreement with labels: accuracy, balanced_accuracy, f1, roc_auc and average_precision.
+
+    Args:
+        toxic: 1 or True for toxic, the positive class, of shape (texts,).
+        threshold: texts with a lower reward are called toxic.
+    """
+    toxic = np.asarray(toxic).astype(bool)
+    called = reward < threshold
+    if toxic.all() or not toxic.any():
+        return dict.fromkeys(METRICS[1:5], np.nan) | {"accuracy": float((called == toxic).mean())}
+    return {
+        "accuracy": float(metrics.accuracy_score(toxic, called)),
+        "balanced_accuracy": float(metrics.balanced_accuracy_score(toxic, called)),
+        "f1": float(metrics.f1_score(toxic, called)),
+        "roc_auc": float(metrics.roc_auc_score(toxic, -reward)),
+        "average_precision": float(metrics.average_precision_score(toxic, -reward)),
+    }
+
+
+def correlations(
+    first: Float[np.ndarray, " texts"], second: Float[np.ndarray, " texts"]
+) -> dict[str, float]:
+    """Pearson, Spearman and Kendall (tau-b) correlation; NaN where one is constant."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.ConstantInputWarning)
+        warnings.simplefilter("ignore", stats.NearConstantInputWarning)
+        return {
+            "pearson": float(stats.pearsonr(first, second).statistic),
+            "spearman": float(stats.spearmanr(first, second).statistic),
+            "kendall": float(stats.kendalltau(first, second).statistic),
+        }

@@ -1,0 +1,236 @@
+"""The typed mirror of params.yaml: the only module that knows its keys and ranges."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from inverse_rlhf.errors import UserError
+
+
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("it must be a number, not a boolean")
+    return value
+
+
+_NUMBER = BeforeValidator(_no_bool)
+Count = Annotated[int, _NUMBER, Field(ge=1)]
+Natural = Annotated[int, _NUMBER, Field(ge=0)]
+Positive = Annotated[float, _NUMBER, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, _NUMBER, Field(ge=0, allow_inf_nan=False)]
+Probability = Annotated[float, _NUMBER, Field(gt=0, le=1)]
+Share = Annotated[float, _NUMBER, Field(gt=0, lt=1)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class Group(BaseModel):
+    """A group of params: every key is required, no other is allowed, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Compute(Group):
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+    bf16: bool
+    gradient_checkpointing: bool
+    batch_size: Count
+
+
+class Splits(Group):
+    rl: Count
+    irl: Count
+    valid: Count
+    test: Count
+
+
+class Data(Group):
+    source: Name
+    revision: Name | None
+    hub_split: Name
+    text_column: Name
+    label_column: Name
+    comments: Count | None
+    toxic_share: Share | None
+    max_words: Count
+    prompt_words: Count
+    splits: Splits
+
+    @model_validator(mode="after")
+    def _prompt_is_shorter(self) -> "Data":
+        if self.prompt_words >= self.max_words:
+            raise ValueError("prompt_words must be smaller than max_words")
+        return self
+
+
+class Scratch(Group):
+    vocab_size: Annotated[int, _NUMBER, Field(ge=300)]
+    hidden_size: Count
+    layers: Count
+    heads: Count
+    max_tokens: Annotated[int, _NUMBER, Field(ge=8)]
+    lr: Positive
+    epochs: Count
+    batch_size: Count
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "Scratch":
+        if self.hidden_size % (2 * self.heads):
+            raise ValueError("hidden_size must be a multiple of 2 * heads")
+        return self
+
+
+class Pretrained(Group):
+    source: Name
+    revision: Name | None
+    trust_remote_code: bool
+    scratch: Scratch
+
+
+class TrueReward(Pretrained):
+    toxic_label: Natural
+
+
+class Decoding(Group):
+    min_new_tokens: Natural
+    max_new_tokens: Count
+    temperature: Positive
+    top_k: Natural
+    top_p: Probability
+
+    @model_validator(mode="after")
+    def _lengths_in_order(self) -> "Decoding":
+        if self.min_new_tokens > self.max_new_tokens:
+            raise ValueError("min_new_tokens must not exceed max_new_tokens")
+        return self
+
+
+class Rlhf(Decoding):
+    algorithm: Literal["rloo", "grpo"]
+    steps: Count
+    batch_size: Count
+    generations: Annotated[int, _NUMBER, Field(ge=2)]
+    gradient_accumulation: Count
+    iterations: Count
+    lr: Positive
+    lr_schedule: Literal["linear", "cosine", "constant_with_warmup"]
+    warmup_steps: Natural
+    weight_decay: NonNegative
+    max_grad_norm: Positive
+    kl_coef: NonNegative
+    max_kl: Positive
+    clip: Positive
+    reward_clip: Positive
+    trainable_layers: Literal["all"] | Count
+
+    @model_validator(mode="after")
+    def _batch_splits(self) -> "Rlhf":
+        if (self.batch_size * self.generations) % self.gradient_accumulation:
+            raise ValueError("gradient_accumulation must divide batch_size * generations")
+        return self
+
+
+class Pairs(Decoding):
+    decoding: Literal["sample", "greedy"]
+    samples: Count
+
+    @model_validator(mode="after")
+    def _greedy_is_single(self) -> "Pairs":
+        if self.decoding == "greedy" and self.samples > 1:
+            raise ValueError(
+                "samples must be 1 with greedy decoding: every sample would be the same"
+            )
+        return self
+
+
+class Irl(Group):
+    runs: Count
+    loss: Literal["max_margin", "hinge", "logistic", "squared"]
+    margin: Positive
+    temperature: Positive
+    l2: NonNegative
+    trainable: Literal["head", "last_k", "all"]
+    last_k: Count
+    pooling: Literal["last", "mean"]
+    optimizer: Literal["adam", "adamw"]
+    lr: Positive
+    weight_decay: NonNegative
+    max_grad_norm: Positive
+    epochs: Count
+    batch_size: Count
+    bootstrap: bool
+    shuffled_runs: Count
+
+
+class Evaluate(Group):
+    resamples: Annotated[int, _NUMBER, Field(ge=100)]
+
+
+class Params(Group):
+    """All of params.yaml."""
+
+    seed: Natural
+    compute: Compute
+    data: Data
+    base_policy: Pretrained
+    true_reward: TrueReward
+    rlhf: Rlhf
+    pairs: Pairs
+    irl: Irl
+    evaluate: Evaluate
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file, as YAML 1.2 (so that `1e-06` is a number).
+
+    Raises:
+        UserError: the file is missing or is not YAML.
+    """
+    try:
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: run from the project's root") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        line = str(error).replace("\n", " ")
+        raise UserError(f"{path} is not valid YAML: {line}") from None
+
+
+def parse_params(content: Any, name: str = "params.yaml") -> Params:
+    """Params from the parsed content of a YAML file.
+
+    Args:
+        content: nested mappings, as `read_yaml` returns them.
+        name: the file's name, for messages.
+
+    Raises:
+        UserError: a line for every unknown or missing key and every value of a wrong type or range.
+    """
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        lines = [_describe(dict(item), name) for item in error.errors()]
+        raise UserError("\n".join(dict.fromkeys(lines))) from None
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Params from a YAML file; see `parse_params`."""
+    return parse_params(read_yaml(path), path.name)
+
+
+def _describe(error: dict[str, Any], name: str) -> str:
+    path = [str(part) for part in error["loc"] if part not in ("int", "literal['all']")]
+    path = [part for part in path if not part.startswith(("constrained-", "function-"))]
+    key = ".".join(path) or name
+    kind, value = error["type"], error["input"]
+    if kind == "missing":
+        return f"{key} is missing in {name}: add it"
+    if kind == "extra_forbidden":
+        return f"{key} in {name} is not a known key: remove it or correct its spelling"
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if kind == "value_error":
+        if isinstance(value, dict):
+            return f"{key} in {name}: {message}"
+        return f"{key} is {value!r} in {name}: {message}"
+    return f"{key} is {value!r} in {name}: it must be {message}"

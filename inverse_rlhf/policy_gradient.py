@@ -1,0 +1,190 @@
+"""RLHF with TRL: one function trains a policy on any reward."""
+
+import csv
+import math
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+
+from inverse_rlhf.errors import UserError
+from inverse_rlhf.files import atomic
+from inverse_rlhf.models import device_of, train_top_blocks
+from inverse_rlhf.params import Compute, Rlhf
+from inverse_rlhf.sampling import check_context
+
+CURVE = ["step", "reward", "reward_std", "kl", "length", "entropy"]
+
+
+def train_on_reward(
+    prompts: pd.DataFrame,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    score: Callable[[Sequence[str]], np.ndarray],
+    params: Rlhf,
+    compute: Compute,
+    *,
+    seed: int,
+    curve: Path | str,
+) -> dict[str, float]:
+    """Train `model` in place towards higher `score`, with a KL penalty to where it started.
+
+    Args:
+        prompts: column prompt.
+        model: the base policy, loaded from the folder `model.name_or_path`, which TRL reads again
+            as the reference of the KL penalty.
+        score: prompt-and-completion texts -> rewards, float32 of shape (texts,).
+        curve: CSV file of step, mean reward, its standard deviation within a batch, KL to base
+            (nats per completion), length (tokens) and entropy (nats per token); it grows under a
+            temporary name while training runs.
+
+    Returns:
+        Training facts: seconds, steps, tokens per second, final values of the curve.
+
+    Raises:
+        UserError: a reward that is not finite, a KL above `params.max_kl`, or a prompt too long.
+    """
+    ids = tokenizer(list(prompts["prompt"]))["input_ids"]
+    check_context(ids, prompts["prompt_id"], model, params.max_new_tokens)
+    if params.trainable_layers != "all":
+        train_top_blocks(model, params.trainable_layers)
+    tokenizer.padding_side = "left"
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder, atomic(curve) as file:
+        recorder = _Curve(file, params)
+        trainer_class, config = _config(params, compute, folder, seed)
+        trainer = trainer_class(
+            model=model,
+            reward_funcs=_reward_function(score, params.reward_clip),
+            args=config,
+            train_dataset=Dataset.from_dict({"prompt": list(prompts["prompt"])}),
+            processing_class=tokenizer,
+            callbacks=[recorder],
+        )
+        trainer.train()
+    model.requires_grad_(True)
+    seconds = time.monotonic() - started
+    return {
+        "seconds": seconds,
+        "steps": params.steps,
+        "tokens_per_second": recorder.tokens / seconds,
+        **{f"final_{name}": recorder.last[name] for name in CURVE[1:]},
+    }
+
+
+def _reward_function(
+    score: Callable[[Sequence[str]], np.ndarray], clip: float
+) -> Callable[..., list[float]]:
+    def reward(prompts: list[str], completions: list[str], **_: Any) -> list[float]:
+        texts = [prompt + text for prompt, text in zip(prompts, completions, strict=True)]
+        values = score(texts)
+        if not np.isfinite(values).all():
+            row = int((~np.isfinite(values)).argmax())
+            raise UserError(
+                f"the reward of {texts[row]!r} is {values[row]}: the reward model is broken"
+            )
+        clipped: list[float] = np.clip(values, -clip, clip).tolist()
+        return clipped
+
+    return reward
+
+
+def _config(
+    params: Rlhf, compute: Compute, folder: str, seed: int
+) -> tuple[Any, RLOOConfig | GRPOConfig]:
+    trainer_class, config_class = {
+        "rloo": (RLOOTrainer, RLOOConfig),
+        "grpo": (GRPOTrainer, GRPOConfig),
+    }[params.algorithm]
+    device = device_of(compute).type
+    config = config_class(
+        output_dir=folder,
+        max_steps=params.steps,
+        per_device_train_batch_size=(
+            params.batch_size * params.generations // params.gradient_accumulation
+        ),
+        gradient_accumulation_steps=params.gradient_accumulation,
+        num_generations=params.generations,
+        num_iterations=params.iterations,
+        learning_rate=params.lr,
+        lr_scheduler_type=params.lr_schedule,
+        warmup_steps=params.warmup_steps,
+        weight_decay=params.weight_decay,
+        max_grad_norm=params.max_grad_norm,
+        beta=params.kl_coef,
+        epsilon=params.clip,
+        max_completion_length=params.max_new_tokens,
+        generation_kwargs={"min_new_tokens": params.min_new_tokens},
+        temperature=params.temperature,
+        top_k=params.top_k,
+        top_p=params.top_p,
+        bf16=compute.bf16,
+        gradient_checkpointing=compute.gradient_checkpointing,
+        use_cpu=device == "cpu",
+        dataloader_pin_memory=device == "cuda",
+        seed=seed,
+        save_strategy="no",
+        logging_steps=1,
+        report_to=[],
+    )
+    return trainer_class, config
+
+
+class _Curve(TrainerCallback):
+    """Writes the curve as it grows, and stops a diverged run."""
+
+    def __init__(self, file: Path, params: Rlhf) -> None:
+        self.file, self.params = file, params
+        self.last: dict[str, float] = {}
+        self.tokens = 0.0
+        with file.open("w", newline="", encoding="utf-8") as stream:
+            csv.writer(stream).writerow(CURVE)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        if not logs or "reward" not in logs:
+            return
+        length = float(logs["completions/mean_length"])
+        self.last = {
+            "step": state.global_step,
+            "reward": float(logs["reward"]),
+            "reward_std": float(logs["reward_std"]),
+            "kl": float(logs.get("kl", math.nan)) * length,  # TRL's is per token
+            "length": length,
+            "entropy": float(logs["entropy"]),
+        }
+        self.tokens = float(logs["num_tokens"])
+        with self.file.open("a", newline="", encoding="utf-8") as stream:
+            csv.writer(stream).writerow(f"{self.last[name]:.6g}" for name in CURVE)
+        self._check(float(logs.get("loss", 0.0)))
+
+    def _check(self, loss: float) -> None:
+        step, kl = self.last["step"], self.last["kl"]
+        hint = "lower rlhf.lr or raise rlhf.kl_coef"
+        if not math.isfinite(loss) or not math.isfinite(self.last["entropy"]):
+            raise UserError(f"policy training diverged at step {step}: the loss is {loss}; {hint}")
+        if self.params.kl_coef and not kl <= self.params.max_kl:
+            raise UserError(
+                f"policy training diverged at step {step}: the KL to the base policy is {kl:.1f} "
+                f"nats per completion, above rlhf.max_kl {self.params.max_kl:g}; {hint}"
+            )

@@ -1,0 +1,100 @@
+"""Presets are overlays on params.yaml: print one as DVC flags, or write it into params.yaml.
+
+dvc exp run $(python -m inverse_rlhf.preset pythia-70m) -S irl.lr=1e-5
+python -m inverse_rlhf.preset pythia-70m --write && dvc repro
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from inverse_rlhf.errors import UserError
+from inverse_rlhf.files import atomic
+from inverse_rlhf.params import parse_params, read_yaml
+
+PRESETS = Path("presets")
+PARAMS = Path("params.yaml")
+
+
+def read_preset(name: str) -> dict[str, Any]:
+    """The overlay presets/NAME.yaml.
+
+    Raises:
+        UserError: there is no such preset.
+    """
+    path = PRESETS / f"{name}.yaml"
+    if not path.is_file():
+        names = ", ".join(sorted(file.stem for file in PRESETS.glob("*.yaml")))
+        raise UserError(f"there is no preset {name!r}; there are: {names}")
+    overlay: dict[str, Any] = read_yaml(path)
+    return overlay
+
+
+def merge(content: Any, overlay: dict[str, Any]) -> None:
+    """Put the overlay's values into nested mappings, in place; other keys stay."""
+    for key, value in overlay.items():
+        if isinstance(value, dict) and isinstance(content.get(key), dict):
+            merge(content[key], value)
+        else:
+            content[key] = value
+
+
+def flags(overlay: dict[str, Any]) -> list[str]:
+    """The overlay as arguments of `dvc exp run`: -S group.key=value ..."""
+    return [part for key, value in _leaves(overlay) for part in ("-S", f"{key}={_text(value)}")]
+
+
+def write(overlay: dict[str, Any], path: Path = PARAMS) -> None:
+    """Merge the overlay into a params file; comments and order stay."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 1_000
+    content = yaml.load(path.read_text(encoding="utf-8"))
+    merge(content, overlay)
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        yaml.dump(content, stream)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", help="a file of presets/, without .yaml")
+    parser.add_argument("--write", action="store_true", help="merge into params.yaml")
+    options = parser.parse_args(arguments)
+    try:
+        overlay = read_preset(options.name)
+        merged = read_yaml(PARAMS)
+        merge(merged, overlay)
+        parse_params(merged, f"presets/{options.name}.yaml on params.yaml")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if options.write:
+        write(overlay)
+    else:
+        print(*flags(overlay))
+    return 0
+
+
+def _leaves(overlay: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in overlay.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _text(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""Recover the reward that explains the pairs; the true reward is not available here."""
+
+import time
+from pathlib import Path
+
+from inverse_rlhf.cli import run_stage
+from inverse_rlhf.files import write_csv, write_json
+from inverse_rlhf.irl.fit import fit_rewards
+from inverse_rlhf.models import load
+from inverse_rlhf.params import Params
+from inverse_rlhf.tables import IRL_RUNS, IRL_SCORES, PAIRS, read_prompts, read_table, write_table
+
+
+def main(params: Params) -> None:
+    started = time.monotonic()
+    pairs = read_table("data/pairs.parquet", PAIRS)
+    prompts = read_prompts("data/prompts.parquet", "valid", "test")
+    body, tokenizer = load("classifier", Path("models/base"), params.compute, num_labels=1)
+    fitted = fit_rewards(
+        pairs, prompts, body, tokenizer, params.irl, params.compute, seed=params.seed
+    )
+    write_table(fitted.runs, "data/irl_runs.parquet", IRL_RUNS)
+    write_table(fitted.scores, "data/irl_scores.parquet", IRL_SCORES)
+    write_csv(fitted.curve(), "metrics/curves/irl.csv")
+    fitted.reward.save("models/irl_reward")
+    facts = fitted.summary() | {"seconds": time.monotonic() - started}
+    write_json({"maxmargin_irl": facts}, "metrics/maxmargin_irl.json")
+
+
+if __name__ == "__main__":
+    run_stage(main)

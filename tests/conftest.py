@@ -1,0 +1,78 @@
+"""Tiny models and settings that the tests share; everything is made here, nothing is fetched."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from inverse_rlhf.corpus import generate_comments
+from inverse_rlhf.models import load, save
+from inverse_rlhf.params import Params, parse_params, read_yaml
+from inverse_rlhf.training import train_classifier, train_policy
+
+ROOT = Path(__file__).parent.parent
+TINY: dict[str, Any] = {"vocab_size": 512, "hidden_size": 32, "layers": 2, "heads": 2, "epochs": 1}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    torch.set_num_threads(1)
+    yield
+
+
+@pytest.fixture(scope="session")
+def raw_params() -> dict[str, Any]:
+    content: dict[str, Any] = read_yaml(ROOT / "params.yaml")
+    content["base_policy"]["scratch"] |= TINY
+    content["true_reward"]["scratch"] |= TINY
+    content["compute"] |= {"device": "cpu", "batch_size": 8}
+    return content
+
+
+@pytest.fixture(scope="session")
+def params(raw_params: dict[str, Any]) -> Params:
+    return parse_params(raw_params)
+
+
+@pytest.fixture(scope="session")
+def comments() -> pd.DataFrame:
+    frame = generate_comments(400, seed=3)
+    return frame.assign(split=["train"] * 360 + ["test"] * 40)
+
+
+@pytest.fixture(scope="session")
+def policy_folder(
+    params: Params, comments: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "policy"
+    torch.manual_seed(0)
+    model, tokenizer, _ = train_policy(comments, params.base_policy.scratch, params.compute, seed=0)
+    save(model, tokenizer, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def classifier_folder(
+    params: Params, comments: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "classifier"
+    torch.manual_seed(0)
+    model, tokenizer, _ = train_classifier(
+        comments, params.true_reward.scratch, params.compute, seed=0
+    )
+    save(model, tokenizer, folder)
+    return folder
+
+
+@pytest.fixture
+def policy(policy_folder: Path, params: Params) -> Any:
+    return load("policy", policy_folder, params.compute)
+
+
+@pytest.fixture
+def reward_network(policy_folder: Path, params: Params) -> Any:
+    torch.manual_seed(1)
+    return load("classifier", policy_folder, params.compute, num_labels=1)

@@ -1,0 +1,254 @@
+"""The real eight stages through DVC in a temporary clone, with tiny settings, and the daily flows."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from inverse_rlhf.params import load_params
+from inverse_rlhf.rewards import load_irl_reward
+
+ROOT = Path(__file__).parent.parent
+LAST_THREE = ["maxmargin_irl", "rerl_with_irl_rm", "evaluate"]
+# Small, yet large enough that the properties below hold by a wide margin.
+SMALL = {
+    "data.comments": 6000,
+    "data.prompt_words": 3,
+    "data.splits.rl": 400,
+    "data.splits.irl": 400,
+    "data.splits.valid": 80,
+    "data.splits.test": 120,
+    "base_policy.scratch.hidden_size": 64,
+    "base_policy.scratch.layers": 2,
+    "base_policy.scratch.epochs": 3,
+    "true_reward.scratch.hidden_size": 64,
+    "true_reward.scratch.epochs": 3,
+    "rlhf.steps": 20,
+    "rlhf.batch_size": 24,
+    "rlhf.lr": 1e-3,
+    "rlhf.max_new_tokens": 32,
+    "pairs.max_new_tokens": 32,
+    "irl.runs": 3,
+    "irl.shuffled_runs": 9,
+    "evaluate.resamples": 100,
+}
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def execute(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    binaries = str(Path(sys.executable).parent)
+    environment = os.environ | {
+        "PATH": binaries + os.pathsep + os.environ["PATH"],
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
+        "HF_HUB_OFFLINE": "1",
+        "DVC_NO_ANALYTICS": "1",
+        "GIT_AUTHOR_NAME": "t",
+        "GIT_AUTHOR_EMAIL": "t@t",
+        "GIT_COMMITTER_NAME": "t",
+        "GIT_COMMITTER_EMAIL": "t@t",
+    }
+    result = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    if check and result.returncode:
+        raise AssertionError(f"{command}: {result.stdout[-3000:]}\n{result.stderr[-3000:]}")
+    return result
+
+
+def ran(output: str) -> list[str]:
+    """The stages that DVC ran, from what it printed."""
+    lines = [line for line in output.splitlines() if line.startswith("Running stage")]
+    return [line.split("'")[1] for line in lines]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The working tree as a repository of its own, after one `dvc repro`."""
+    folder = tmp_path_factory.mktemp("clone") / "project"
+    files = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\0")
+    for name in filter(None, files):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    execute(folder, "git", "init", "-q")
+    settings = [part for key, value in SMALL.items() for part in ("-S", f"{key}={value}")]
+    (folder / "dvc.lock").unlink(missing_ok=True)
+    execute(folder, "git", "add", "-A")
+    execute(folder, "git", "commit", "-qm", "start")
+    execute(folder, "dvc", "exp", "run", "--name", "first", *settings)
+    execute(folder, "git", "add", "-A")
+    execute(folder, "git", "commit", "-qm", "run")
+    return folder
+
+
+def read(folder: Path, name: str) -> dict[str, dict[str, dict[str, float]]]:
+    content: dict[str, dict[str, dict[str, float]]] = json.loads(
+        (folder / "metrics" / name).read_text()
+    )
+    return content
+
+
+def test_reward_is_recovered_and_toxicity_falls(clone: Path) -> None:
+    policies = json.loads((clone / "metrics/policies.json").read_text())
+    assert policies["base"]["toxicity_rate"] > policies["rlhf"]["toxicity_rate"] + 0.1
+    reward = json.loads((clone / "metrics/reward.json").read_text())
+    recovered = reward["test"]["roc_auc"]["median"]
+    assert recovered > reward["controls"]["shuffled"]["roc_auc"]["median"] + 0.1
+    assert reward["runs"] == SMALL["irl.runs"]
+
+
+def test_second_repro_runs_nothing(clone: Path) -> None:
+    started = time.monotonic()
+    assert ran(execute(clone, "dvc", "repro").stdout) == []
+    assert time.monotonic() - started < 20
+
+
+def test_plain_transformers_scores_the_same(clone: Path) -> None:
+    prompts = pd.read_parquet(clone / "data/prompts.parquet")[:40]
+    texts = (prompts["prompt"] + prompts["human_completion"]).tolist()
+    model = AutoModelForSequenceClassification.from_pretrained(clone / "models/irl_reward")
+    tokenizer = AutoTokenizer.from_pretrained(clone / "models/irl_reward")
+    with torch.no_grad():
+        plain = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits.squeeze(1)
+    compute = load_params(clone / "params.yaml").compute
+    ours = load_irl_reward(clone / "models/irl_reward", compute).score(texts)
+    np.testing.assert_allclose(plain.numpy(), ours, atol=1e-4)
+
+
+def test_irl_needs_no_true_reward(clone: Path) -> None:
+    hidden = clone / "models/hidden"
+    (clone / "models/true_reward").rename(hidden)
+    before = (clone / "data/irl_runs.parquet").read_bytes()
+    try:
+        execute(clone, sys.executable, "-m", "stages.maxmargin_irl")
+    finally:
+        hidden.rename(clone / "models/true_reward")
+    assert (clone / "data/irl_runs.parquet").read_bytes() == before
+    execute(clone, "git", "checkout", "-q", "metrics")
+
+
+def test_irl_change_reruns_the_last_three(clone: Path) -> None:
+    result = execute(clone, "dvc", "exp", "run", "--name", "other", "-S", "irl.lr=3e-3")
+    assert ran(result.stdout) == LAST_THREE
+    table = execute(clone, "dvc", "exp", "show", "--csv").stdout
+    assert "other" in table
+    assert "0.003" in table
+    difference = execute(clone, "dvc", "metrics", "diff", "HEAD", "other").stdout
+    assert "roc_auc" in difference
+    execute(clone, "dvc", "plots", "diff", "HEAD", "other", "-o", "plots")
+    assert (clone / "plots/index.html").stat().st_size > 1000
+    shutil.rmtree(clone / "plots")
+    execute(clone, "git", "checkout", "-q", ".")
+    execute(clone, "dvc", "checkout", "-f")
+    assert ran(execute(clone, "dvc", "repro").stdout) == []
+
+
+def test_queue_of_two(clone: Path) -> None:
+    execute(clone, "dvc", "exp", "run", "--queue", "-S", "irl.lr=0.004,0.005")
+    execute(clone, "dvc", "queue", "start", "-j", "2")
+    for _ in range(180):
+        status = execute(clone, "dvc", "queue", "status").stdout
+        if status.count("Success") == 2 or "Failed" in status:
+            break
+        time.sleep(2)
+    assert status.count("Success") == 2, status
+
+
+def test_push_clone_pull_is_a_no_op(clone: Path, tmp_path: Path) -> None:
+    execute(clone, "dvc", "remote", "add", "-f", "-d", "store", str(tmp_path / "store"))
+    execute(clone, "git", "commit", "-qam", "remote")
+    execute(clone, "dvc", "push")
+    execute(tmp_path, "git", "clone", "-q", str(clone), "second")
+    second = tmp_path / "second"
+    execute(second, "dvc", "pull")
+    assert ran(execute(second, "dvc", "repro").stdout) == []
+    assert (second / "models/irl_reward/model.safetensors").is_file()
+
+
+def test_killed_stage_leaves_nothing_and_repro_succeeds(clone: Path) -> None:
+    (clone / "models/rerl").rename(clone / "away")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stages.rerl_with_irl_rm"],
+        cwd=clone,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    partial = clone / "metrics/curves/rerl.csv.tmp"
+    _wait(lambda: partial.exists() and partial.read_text().count("\n") > 2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (clone / "models/rerl").exists()
+    shutil.rmtree(clone / "away")
+    execute(clone, "dvc", "repro")
+    assert (clone / "models/rerl/model.safetensors").is_file()
+    assert json.loads((clone / "metrics/policies.json").read_text())["rerl"]
+
+
+def test_stage_dies_with_dvc(clone: Path) -> None:
+    params = clone / "params.yaml"
+    before = params.read_text()
+    params.write_text(before.replace("seed: 0 ", "seed: 1 "))
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    process = subprocess.Popen(
+        ["dvc", "repro", "base_policy"],
+        cwd=clone,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _wait(lambda: "stages.base_policy" in _commands(clone))
+    process.kill()
+    process.wait()
+    _wait(lambda: "stages." not in _commands(clone))
+    params.write_text(before)
+    (clone / ".dvc/tmp/rwlock").unlink(missing_ok=True)
+    execute(clone, "dvc", "checkout", "-f")
+    assert ran(execute(clone, "dvc", "repro").stdout) == []
+
+
+def test_bad_params_are_one_line(clone: Path) -> None:
+    params = clone / "params.yaml"
+    before = params.read_text()
+    params.write_text(before.replace("loss: ", "loss: wrong #"))
+    result = execute(clone, sys.executable, "-m", "stages.maxmargin_irl", check=False)
+    params.write_text(before)
+    assert result.returncode == 2
+    assert result.stderr.strip().splitlines()[-1].startswith("error: irl.loss is 'wrong'")
+    assert "Traceback" not in result.stderr
+
+
+def _wait(condition: Callable[[], bool], seconds: int = 90) -> None:
+    for _ in range(seconds * 5):
+        if condition():
+            return
+        time.sleep(0.2)
+    raise AssertionError("it did not happen in time")
+
+
+def _commands(folder: Path) -> str:
+    """Command lines of the processes that work in a folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if (entry / "cwd").readlink() == folder:
+                found.append((entry / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return "\n".join(found)

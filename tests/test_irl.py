@@ -1,0 +1,214 @@
+"""Losses and fits: cases by hand, and together = one by one."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from inverse_rlhf.errors import UserError
+from inverse_rlhf.features import encode, hidden_states
+from inverse_rlhf.irl.fit import FittedRewards, fit_rewards
+from inverse_rlhf.irl.linear import fit_heads
+from inverse_rlhf.irl.losses import head_penalty, pair_loss, project_
+from inverse_rlhf.irl.network import RewardNetwork, Texts
+from inverse_rlhf.irl.runs import Run, plan_runs
+from inverse_rlhf.irl.selection import discrimination
+from inverse_rlhf.params import Irl, Params
+from inverse_rlhf.rewards import load_irl_reward
+
+
+@pytest.fixture
+def irl(params: Params) -> Irl:
+    return params.irl.model_copy(
+        update={"runs": 4, "shuffled_runs": 2, "epochs": 3, "batch_size": 8, "loss": "max_margin"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        ("max_margin", [4.0, -3.0]),
+        ("hinge", [3.0, 0.0]),
+        ("logistic", [np.log1p(np.exp(4.0)), np.log1p(np.exp(-6.0))]),
+        ("squared", [9.0, 4.0]),
+    ],
+)
+def test_losses_by_hand(irl: Irl, loss: str, expected: list[float]) -> None:
+    settings = irl.model_copy(update={"loss": loss, "margin": 1.0, "temperature": 0.5})
+    found = pair_loss(torch.tensor([-2.0, 3.0]), settings)
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float32))
+
+
+def test_only_hinge_is_penalised_and_only_max_margin_projected(irl: Irl) -> None:
+    weight = torch.tensor([[3.0, 4.0], [0.3, 0.4]])
+    hinge = irl.model_copy(update={"loss": "hinge", "l2": 0.1})
+    torch.testing.assert_close(head_penalty(weight, hinge), torch.tensor([2.5, 0.025]))
+    assert head_penalty(weight, irl).abs().sum() == 0
+    project_(weight, hinge)
+    assert weight[0, 1] == 4
+    project_(weight, irl)
+    torch.testing.assert_close(weight, torch.tensor([[0.6, 0.8], [0.3, 0.4]]))
+
+
+def separable(pairs: int = 60, features: int = 6) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(5)
+    delta = torch.randn(pairs, features, generator=generator)
+    delta[:, 0] = delta[:, 0].abs() + 0.5
+    return delta
+
+
+def test_heads_together_are_heads_one_by_one(irl: Irl) -> None:
+    delta = separable()
+    runs = plan_runs(irl, seed=7)
+    together = fit_heads(delta, delta[:20], runs, irl)
+    for index, run in enumerate(runs):
+        alone = fit_heads(delta, delta[:20], [run], irl)
+        torch.testing.assert_close(together.weight[index], alone.weight[0])
+        assert together.epoch[index] == alone.epoch[0]
+        torch.testing.assert_close(together.loss[index], alone.loss[0])
+
+
+def test_max_margin_solution_does_not_depend_on_the_seed(irl: Irl) -> None:
+    settings = irl.model_copy(
+        update={"epochs": 200, "bootstrap": False, "lr": 0.01, "batch_size": 60}
+    )
+    delta = separable()
+    heads = fit_heads(delta, delta, plan_runs(settings, seed=0)[:4], settings).weight
+    assert heads.norm(dim=1).max() <= 1 + 1e-6
+    best = delta.mean(0) / delta.mean(0).norm()
+    assert (heads @ best > 0.5).all()
+
+
+def test_shuffled_runs_learn_nothing(irl: Irl) -> None:
+    settings = irl.model_copy(update={"epochs": 20})
+    delta = separable(400, 3)
+    fits = [Run(number, shuffled, 1) for shuffled in (False, True) for number in range(6)]
+    heads = fit_heads(delta, delta, fits, settings)
+    found = discrimination(heads.weight @ delta.T)
+    assert found[:6].min() > 0.95
+    assert abs(found[6:].mean() - 0.5) < 0.35
+    signs = Run(0, True, 1).signs(401, 3)
+    assert (signs == -1).sum() == 200
+
+
+def test_runs_differ_and_repeat(irl: Irl) -> None:
+    first, second = Run(0, False, 3), Run(1, False, 3)
+    assert not torch.equal(first.resample(50, irl), second.resample(50, irl))
+    assert torch.equal(first.orders(9, irl), Run(0, False, 3).orders(9, irl))
+    assert torch.equal(
+        first.resample(5, irl.model_copy(update={"bootstrap": False})), torch.arange(5)
+    )
+
+
+@pytest.fixture
+def pairs() -> pd.DataFrame:
+    generator = np.random.default_rng(0)
+    rows = []
+    for prompt in range(60):
+        word = generator.choice(["map", "table", "list"])
+        rows.append(
+            {
+                "prompt_id": prompt,
+                "prompt": f"About the {word}:",
+                "sample": 0,
+                "base_completion": f" you are a fool. Get lost {prompt}.",
+                "aligned_completion": f" you are a gem. Thanks for all {prompt}.",
+                "split": "irl" if prompt < 30 else "valid" if prompt < 45 else "test",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def prompts(pairs: pd.DataFrame) -> pd.DataFrame:
+    return pairs.assign(human_completion=" it is fine.")[
+        ["prompt_id", "prompt", "human_completion", "split"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("trainable", "pooling"),
+    [("head", "last"), ("head", "mean"), ("last_k", "last"), ("all", "last")],
+)
+def test_fit_saves_what_it_scored(
+    trainable: str,
+    pooling: str,
+    pairs: pd.DataFrame,
+    prompts: pd.DataFrame,
+    reward_network: Any,
+    irl: Irl,
+    params: Params,
+    tmp_path: Path,
+) -> None:
+    settings = irl.model_copy(update={"trainable": trainable, "pooling": pooling, "lr": 1e-3})
+    fitted: FittedRewards = fit_rewards(
+        pairs, prompts, *reward_network, settings, params.compute, seed=0
+    )
+    assert len(fitted.runs) == (4 + 2) * 3
+    chosen = fitted.runs[fitted.runs["selected"]]
+    assert len(chosen) == 6
+    best = fitted.runs.groupby(["shuffled", "run"])["valid_discrimination"].transform("max")
+    assert (fitted.runs["valid_discrimination"] == best)[fitted.runs["selected"]].all()
+    if trainable != "head":
+        assert chosen[~chosen["shuffled"]]["valid_discrimination"].median() == 1
+    fitted.reward.save(tmp_path / "reward")
+    loaded = load_irl_reward(tmp_path / "reward", params.compute)
+    test = pairs[pairs["split"] == "test"]
+    table = fitted.scores[
+        (fitted.scores["run"] == fitted.reward.card.run)
+        & ~fitted.scores["shuffled"]
+        & (fitted.scores["source"] == "aligned")
+        & (fitted.scores["split"] == "test")
+    ]
+    scores = loaded.score((test["prompt"] + test["aligned_completion"]).tolist())
+    np.testing.assert_allclose(scores, table["irl_reward"], atol=1e-5)
+    standard = loaded.standardised(["a text"])
+    raw = loaded.score(["a text"])
+    np.testing.assert_allclose(standard, (raw - loaded.card.mean) / loaded.card.std, rtol=1e-5)
+
+
+def test_frozen_parts_stay(
+    reward_network: Any, pairs: pd.DataFrame, irl: Irl, params: Params
+) -> None:
+    model, tokenizer = reward_network
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    network = RewardNetwork(
+        model,
+        tokenizer,
+        irl.model_copy(update={"trainable": "last_k", "last_k": 1}),
+        params.compute,
+    )
+    texts = [
+        *(pairs["prompt"] + pairs["aligned_completion"]),
+        *(pairs["prompt"] + pairs["base_completion"]),
+    ]
+    rows = np.stack([np.arange(60), np.arange(60, 120)], axis=1)
+    network.fit(Texts(encode(texts, model, tokenizer), rows[:40], rows[40:]), Run(0, False, 0))
+    changed = {
+        name for name, value in model.state_dict().items() if not torch.equal(value, before[name])
+    }
+    assert "score.weight" in changed
+    assert any("layers.1." in name for name in changed)
+    assert not any("layers.0." in name or "embed" in name for name in changed)
+
+
+def test_padding_and_order_do_not_matter(reward_network: Any, params: Params) -> None:
+    model, tokenizer = reward_network
+    texts = ["one", "a much longer text about a map and a table", "two words"]
+    for pooling in ("last", "mean"):
+        together = hidden_states(texts, model, tokenizer, params.compute, pooling=pooling)
+        for index, text in enumerate(texts):
+            alone = hidden_states([text], model, tokenizer, params.compute, pooling=pooling)
+            np.testing.assert_allclose(together[index], alone[0], atol=1e-5)
+
+
+def test_missing_split_is_one_line(
+    pairs: pd.DataFrame, prompts: pd.DataFrame, reward_network: Any, irl: Irl, params: Params
+) -> None:
+    with pytest.raises(UserError, match="no pairs in split valid"):
+        fit_rewards(
+            pairs[pairs["split"] != "valid"], prompts, *reward_network, irl, params.compute, seed=0
+        )

@@ -1,0 +1,197 @@
+"""Sampling, likelihoods, the two rewards and policy training on tiny real models."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from transformers import RobertaConfig, RobertaForSequenceClassification
+
+from inverse_rlhf.errors import UserError
+from inverse_rlhf.likelihood import likelihoods
+from inverse_rlhf.models import load
+from inverse_rlhf.params import Params
+from inverse_rlhf.policy_gradient import CURVE, train_on_reward
+from inverse_rlhf.rewards import ClassifierReward
+from inverse_rlhf.sampling import gumbel_noise, sample_completions
+
+PROMPTS = pd.DataFrame(
+    {
+        "prompt_id": [4, 9, 11, 30, 31],
+        "prompt": ["About", "On Monday's", "I read the", "Your", "As"],
+    }
+)
+
+
+def sampled(
+    policy: Any, params: Params, prompts: pd.DataFrame = PROMPTS, seed: int = 0, **update: Any
+) -> pd.DataFrame:
+    batch = update.pop("batch_size", 8)
+    settings = params.pairs.model_copy(update={"max_new_tokens": 12, "min_new_tokens": 3} | update)
+    compute = params.compute.model_copy(update={"batch_size": batch})
+    frame = sample_completions(prompts, *policy, settings, compute, seed=seed, description="test")
+    return frame.sort_values(["prompt_id", "sample"], ignore_index=True)
+
+
+def test_batch_and_order_do_not_change_the_text(policy: Any, params: Params) -> None:
+    together = sampled(policy, params)
+    pd.testing.assert_frame_equal(together, sampled(policy, params, batch_size=1))
+    pd.testing.assert_frame_equal(together, sampled(policy, params, PROMPTS[::-1]))
+    some = sampled(policy, params, PROMPTS[2:3])
+    assert (
+        some["completion"].tolist() == together["completion"][together["prompt_id"] == 11].tolist()
+    )
+
+
+def test_seeds_and_samples_differ(policy: Any, params: Params) -> None:
+    first = sampled(policy, params)
+    assert first["completion"].tolist() != sampled(policy, params, seed=1)["completion"].tolist()
+    per_prompt = first.groupby("prompt_id")["completion"].nunique()
+    assert (per_prompt > 1).any()
+
+
+def test_greedy_takes_the_mode(policy: Any, params: Params) -> None:
+    model, tokenizer = policy
+    text = sampled(policy, params, decoding="greedy", samples=1, max_new_tokens=3)["completion"][0]
+    ids = tokenizer("About", return_tensors="pt")["input_ids"]
+    for _ in range(3):
+        logits = model(ids).logits[0, -1]
+        logits[model.config.eos_token_id] = -torch.inf
+        ids = torch.cat([ids, logits.argmax().view(1, 1)], dim=1)
+    assert text == tokenizer.decode(ids[0])[len("About") :]
+
+
+def test_gumbel_noise_samples_the_softmax() -> None:
+    logits = torch.tensor([2.0, 1.0, 0.0, -3.0])
+    keys = torch.arange(100_000, dtype=torch.int32)
+    chosen = (logits + gumbel_noise(keys, 5, 4)).argmax(1)
+    shares = torch.bincount(chosen, minlength=4) / len(chosen)
+    torch.testing.assert_close(shares, logits.softmax(0), atol=0.006, rtol=0)
+    again = (logits + gumbel_noise(keys, 6, 4)).argmax(1)
+    independent = (logits.softmax(0) ** 2).sum()
+    assert (chosen == again).float().mean() == pytest.approx(independent, abs=0.01)
+
+
+def test_prompt_too_long_is_one_line(policy: Any, params: Params) -> None:
+    long = pd.DataFrame({"prompt_id": [7], "prompt": ["word " * 200]})
+    with pytest.raises(UserError, match="prompt 7 has"):
+        sampled(policy, params, long)
+
+
+def test_likelihoods_are_the_naive_ones(policy: Any, params: Params) -> None:
+    base, tokenizer = policy
+    other, _ = load("policy", Path(base.name_or_path), params.compute)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    prompts, completions = (
+        ["About", "On Monday's map"],
+        [" the table.", " you are a fool. Get lost!"],
+    )
+    found = likelihoods(prompts, completions, other, base, tokenizer, params.compute)
+    for index, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+        head, tail = (tokenizer(text)["input_ids"] for text in (prompt, completion))
+        ids = torch.tensor([head + tail])
+        with torch.no_grad():
+            p, q = (model(ids).logits[0].log_softmax(-1) for model in (other, base))
+        kl = nll = 0.0
+        for position in range(len(head), ids.shape[1]):
+            before = position - 1
+            kl += float((p[before].exp() * (p[before] - q[before])).sum())
+            nll -= float(q[before, ids[0, position]])
+        assert found.kl[index] == pytest.approx(kl, rel=1e-3)
+        assert found.nll[index] == pytest.approx(nll, rel=1e-4)
+        assert found.tokens[index] == len(tail)
+    same = likelihoods(prompts, completions, base, base, tokenizer, params.compute)
+    np.testing.assert_allclose(same.kl, 0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("labels", "toxic"), [(1, 1), (2, 1), (2, 0), (3, 2)])
+def test_log_odds_by_hand(classifier_folder: Path, params: Params, labels: int, toxic: int) -> None:
+    _, tokenizer = load("classifier", classifier_folder, params.compute)
+    torch.manual_seed(2)
+    config = RobertaConfig(
+        vocab_size=512,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        num_labels=labels,
+        pad_token_id=tokenizer.pad_token_id,
+        initializer_range=0.5,
+    )
+    model = RobertaForSequenceClassification(config).eval()
+    reward = ClassifierReward(model, tokenizer, params.compute, toxic_label=toxic)
+    logits = model(**tokenizer("a text", return_tensors="pt")).logits[0]
+    p = logits.sigmoid()[0] if labels == 1 else logits.softmax(0)[toxic]
+    expected = torch.log(1 - p) - torch.log(p)
+    np.testing.assert_allclose(reward.score(["a text"]), [expected.item()], rtol=1e-4)
+    with pytest.raises(UserError, match="toxic_label"):
+        ClassifierReward(model, tokenizer, params.compute, toxic_label=7)
+
+
+def test_scores_keep_the_order(classifier_folder: Path, params: Params) -> None:
+    reward = ClassifierReward(
+        *load("classifier", classifier_folder, params.compute), params.compute, toxic_label=1
+    )
+    texts = [f"{'word ' * (n % 7)}text {n}" for n in range(20)]
+    alone = np.concatenate([reward.score([text]) for text in texts])
+    np.testing.assert_allclose(reward.score(texts), alone, atol=1e-5)
+    assert reward.score(texts).dtype == np.float32
+    assert reward.score([]).shape == (0,)
+
+
+def train(policy: Any, params: Params, score: Any, curve: Path, **update: Any) -> dict[str, float]:
+    small = {
+        "steps": 2,
+        "batch_size": 4,
+        "generations": 2,
+        "max_new_tokens": 8,
+        "min_new_tokens": 2,
+    }
+    settings = params.rlhf.model_copy(update=small | update)
+    return train_on_reward(PROMPTS, *policy, score, settings, params.compute, seed=0, curve=curve)
+
+
+def lengths(texts: list[str]) -> np.ndarray:
+    return np.array([len(text) for text in texts], dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    "update",
+    [{"algorithm": "rloo"}, {"algorithm": "grpo"}, {"iterations": 2, "gradient_accumulation": 2}],
+)
+def test_training_moves_the_policy(
+    policy: Any, params: Params, tmp_path: Path, update: dict[str, Any]
+) -> None:
+    before = {name: value.clone() for name, value in policy[0].state_dict().items()}
+    facts = train(policy, params, lengths, tmp_path / "curve.csv", **update)
+    assert any(
+        not torch.equal(value, before[name]) for name, value in policy[0].state_dict().items()
+    )
+    curve = pd.read_csv(tmp_path / "curve.csv")
+    assert list(curve.columns) == CURVE
+    assert curve["step"].tolist()[-1] == 2
+    assert facts["final_length"] > 0
+
+
+def test_frozen_blocks_stay(policy: Any, params: Params, tmp_path: Path) -> None:
+    model = policy[0]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    train(policy, params, lengths, tmp_path / "curve.csv", trainable_layers=1)
+    changed = {
+        name for name, value in model.state_dict().items() if not torch.equal(value, before[name])
+    }
+    assert any("layers.1." in name for name in changed)
+    assert not any("layers.0." in name or "embed_in" in name for name in changed)
+
+
+def test_broken_rewards_and_divergence_stop(policy: Any, params: Params, tmp_path: Path) -> None:
+    curve = tmp_path / "curve.csv"
+    with pytest.raises(UserError, match="the reward model is broken"):
+        train(policy, params, lambda texts: np.full(len(texts), np.nan), curve)
+    with pytest.raises(UserError, match="diverged"):
+        train(policy, params, lengths, curve, lr=0.5, max_kl=0.01, steps=20)
+    assert list(tmp_path.iterdir()) == []
