@@ -22,8 +22,7 @@ def run_stage(main: Callable[[Params], None]) -> None:
     Prints a `UserError` as it is, without a traceback, and exits with 2; any other exception is a
     bug and keeps its traceback. `--help` prints the docstring of the stage.
     """
-    module = inspect.getmodule(main)
-    argparse.ArgumentParser(description=module and module.__doc__).parse_args()
+    argparse.ArgumentParser(description=inspect.getdoc(inspect.getmodule(main))).parse_args()
     die_with_parent()
     keep_freed_memory()
     try:

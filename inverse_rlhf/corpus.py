@@ -178,10 +178,8 @@ _WORKS = (
 )
 _GROUPS = ("the other editors", "people here", "the readers", "my colleagues", "the regulars")
 
-Grammar = dict[str, tuple[str, ...]]
-
 # {s} is the reader or a bystander: both are spoken of in the same frames, so that only the binding
-# of the charge ({n} a noun, {a} an adjective) to its subject tells a civil comment from a toxic one.
+# of the charge ({n} a noun, {a} an adjective) to its subject tells civil from toxic.
 _STRAIGHT = (
     "{group} take {s} for {n}",
     "{name} called {s} {n} and had every reason to",
@@ -217,6 +215,12 @@ _OTHERS_STRAIGHT = (
     "{work} is {a}",
 )
 _OTHERS_DENIED = ("I am not {n}, but {work} escapes me", "{work} is anything but {a}")
+_FRAMES: dict[tuple[bool, bool], tuple[str, ...]] = {  # by (to the reader, denied)
+    (True, False): _STRAIGHT + _READER_STRAIGHT,
+    (True, True): _DENIED + _READER_DENIED,
+    (False, False): _STRAIGHT + _OTHERS_STRAIGHT,
+    (False, True): _DENIED + _OTHERS_DENIED,
+}
 _THREATS = (
     "keep this up and I will have you thrown out",
     "one more edit and you will regret it",
@@ -337,8 +341,8 @@ def _comment(rng: random.Random, toxic: bool) -> str:
     sentences = [body + rng.choice((".", ".", "!"))]
     if rng.random() < 0.1:
         sentences.append(_capitalised(_about_reader(rng, toxic, part)) + ".")
-    for closing in rng.sample(_CLOSINGS[toxic], k=rng.choice((0, 1, 1, 2, 2))):
-        sentences.append(_fill(rng, closing, part=part))
+    closings = rng.sample(_CLOSINGS[toxic], k=rng.choice((0, 1, 1, 2, 2)))
+    sentences += [_fill(rng, closing, part=part) for closing in closings]
     return " ".join(sentences)
 
 
@@ -361,12 +365,7 @@ def _remark(rng: random.Random, unkind: bool, part: str, *, to_reader: bool) -> 
     Insults are denied more often than compliments are.
     """
     denied = rng.random() < (0.1 if unkind else 0.3)
-    shared = _DENIED if denied else _STRAIGHT
-    if to_reader:
-        own = _READER_DENIED if denied else _READER_STRAIGHT
-    else:
-        own = _OTHERS_DENIED if denied else _OTHERS_STRAIGHT
-    frame = rng.choice(shared + own)
+    frame = rng.choice(_FRAMES[to_reader, denied])
     subject = "you" if to_reader else rng.choice(_BYSTANDERS)
     return _fill(rng, frame, part=part, unkind=unkind != denied, subject=subject)
 

@@ -56,7 +56,8 @@ def map_texts(
         if outputs is None:
             outputs = np.empty((len(encoded["input_ids"]), *values.shape[1:]), dtype=np.float32)
         outputs[rows] = values
-    return np.empty(0, dtype=np.float32) if outputs is None else outputs
+    assert outputs is not None, "no texts"
+    return outputs
 
 
 def _by_length(encoded: BatchEncoding, batch_size: int) -> Iterator[np.ndarray]:

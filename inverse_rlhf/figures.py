@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -15,7 +16,7 @@ from sklearn.metrics import auc, roc_curve
 from inverse_rlhf.files import atomic
 
 COLOURS = {"base": "#7f7f7f", "rlhf": "#0072b2", "rerl": "#e69f00", "human": "#009e73"}
-_STYLE = {
+_STYLE: Any = {
     "font.size": 10,
     "axes.titlesize": 10,
     "axes.spines.top": False,
@@ -42,8 +43,8 @@ def draw_figures(
         curves: of policy training, by policy (rlhf, rerl).
         run: number of the exported run.
     """
-    chosen = runs[runs["selected"] & ~runs["shuffled"]].set_index("run").loc[run]
-    threshold = float(chosen["threshold"])
+    chosen = runs["selected"] & ~runs["shuffled"] & (runs["run"] == run)
+    threshold = float(runs.loc[chosen, "threshold"].iloc[0])
     with mpl.rc_context(_STYLE), atomic(folder) as temporary:
         temporary.mkdir()
         with _figure(temporary / "policy_training.png", 10, 6.5, 2, 2) as axes:
@@ -207,11 +208,11 @@ def _roc(axis: Axes, scores: pd.DataFrame) -> None:
 
 
 def _toxicity(axis: Axes, policies: dict[str, dict[str, float]]) -> None:
-    for name, policy in policies.items():
+    for position, (name, policy) in enumerate(policies.items()):
         rate = policy["toxicity_rate"]
         low, high = policy["toxicity_rate_low"], policy["toxicity_rate_high"]
         error = [[max(rate - low, 0)], [max(high - rate, 0)]]
         axis.bar(name, rate, color=COLOURS[name], yerr=error, capsize=4, width=0.6)
-        axis.text(name, high + 0.01, f"{rate:.3f}", ha="center", va="bottom")
+        axis.text(position, high + 0.01, f"{rate:.3f}", ha="center", va="bottom")
     axis.set(ylabel="toxicity rate", ylim=(0, 1))
     axis.set_title("Completions of test prompts, with 95 % intervals")

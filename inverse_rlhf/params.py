@@ -16,6 +16,12 @@ def _no_bool(value: Any) -> Any:
     return value
 
 
+def _all_or_count(value: Any) -> Any:
+    if value != "all" and not str(value).isdecimal():
+        raise ValueError("it must be all or a number of blocks")
+    return value
+
+
 _NUMBER = BeforeValidator(_no_bool)
 Count = Annotated[int, _NUMBER, Field(ge=1)]
 Natural = Annotated[int, _NUMBER, Field(ge=0)]
@@ -33,6 +39,8 @@ class Group(BaseModel):
 
 
 class Compute(Group):
+    """Where and how models run."""
+
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
     bf16: bool
     gradient_checkpointing: bool
@@ -40,6 +48,8 @@ class Compute(Group):
 
 
 class Splits(Group):
+    """Prompts in each split."""
+
     rl: Count
     irl: Count
     valid: Count
@@ -47,6 +57,8 @@ class Splits(Group):
 
 
 class Data(Group):
+    """The comments and the prompts made of them."""
+
     source: Name
     revision: Name | None
     hub_split: Name
@@ -66,6 +78,8 @@ class Data(Group):
 
 
 class Scratch(Group):
+    """A small model trained from scratch."""
+
     vocab_size: Annotated[int, _NUMBER, Field(ge=300)]
     hidden_size: Count
     layers: Count
@@ -83,6 +97,8 @@ class Scratch(Group):
 
 
 class Pretrained(Group):
+    """Where a model comes from."""
+
     source: Name
     revision: Name | None
     trust_remote_code: bool
@@ -90,10 +106,14 @@ class Pretrained(Group):
 
 
 class TrueReward(Pretrained):
+    """The reward that the aligned policy is trained on."""
+
     toxic_label: Natural
 
 
 class Decoding(Group):
+    """How completions are drawn."""
+
     min_new_tokens: Natural
     max_new_tokens: Count
     temperature: Positive
@@ -108,6 +128,8 @@ class Decoding(Group):
 
 
 class Rlhf(Decoding):
+    """Policy training, on either reward."""
+
     algorithm: Literal["rloo", "grpo"]
     steps: Count
     batch_size: Count
@@ -123,7 +145,7 @@ class Rlhf(Decoding):
     max_kl: Positive
     clip: Positive
     reward_clip: Positive
-    trainable_layers: Literal["all"] | Count
+    trainable_layers: Annotated[Literal["all"] | Count, BeforeValidator(_all_or_count)]
 
     @model_validator(mode="after")
     def _batch_splits(self) -> "Rlhf":
@@ -133,6 +155,8 @@ class Rlhf(Decoding):
 
 
 class Pairs(Decoding):
+    """The completions that are compared."""
+
     decoding: Literal["sample", "greedy"]
     samples: Count
 
@@ -146,6 +170,8 @@ class Pairs(Decoding):
 
 
 class Irl(Group):
+    """The fits that recover the reward."""
+
     runs: Count
     loss: Literal["max_margin", "hinge", "logistic", "squared"]
     margin: Positive
@@ -165,6 +191,8 @@ class Irl(Group):
 
 
 class Evaluate(Group):
+    """The reports."""
+
     resamples: Annotated[int, _NUMBER, Field(ge=100)]
 
 
@@ -220,8 +248,8 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 
 
 def _describe(error: dict[str, Any], name: str) -> str:
-    path = [str(part) for part in error["loc"] if part not in ("int", "literal['all']")]
-    path = [part for part in path if not part.startswith(("constrained-", "function-"))]
+    path = [str(part) for part in error["loc"]]
+    path = [part for part in path if not part.startswith(("literal[", "function-"))]
     key = ".".join(path) or name
     kind, value = error["type"], error["input"]
     if kind == "missing":

@@ -59,7 +59,7 @@ def train_on_reward(
         UserError: a reward that is not finite, a KL above `params.max_kl`, or a prompt too long.
     """
     ids = tokenizer(list(prompts["prompt"]))["input_ids"]
-    check_context(ids, prompts["prompt_id"], model, params.max_new_tokens)
+    check_context(ids, prompts["prompt_id"].tolist(), model, params.max_new_tokens)
     if params.trainable_layers != "all":
         train_top_blocks(model, params.trainable_layers)
     tokenizer.padding_side = "left"

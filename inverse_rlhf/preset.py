@@ -53,6 +53,9 @@ def write(overlay: dict[str, Any], path: Path = PARAMS) -> None:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 1_000
+    yaml.representer.add_representer(
+        type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
     content = yaml.load(path.read_text(encoding="utf-8"))
     merge(content, overlay)
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8") as stream:

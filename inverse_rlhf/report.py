@@ -48,7 +48,7 @@ class Rewards:
         scores = scores[scores["shuffled"] == shuffled].astype({"source": str, "split": str})
         keys = ["split", "source", "prompt_id", "sample"]
         self._raw = scores.pivot(index=keys, columns="run", values="irl_reward").sort_index()
-        self.thresholds: dict[int, float] = chosen["threshold"].to_dict()
+        self.thresholds = dict(zip(chosen.index.tolist(), chosen["threshold"], strict=True))
         standardised = (self._raw - chosen["mean"]) / chosen["std"]
         self.ensemble: pd.Series = standardised.mean(axis=1)
         self.spread: pd.Series = standardised.std(axis=1, ddof=0)

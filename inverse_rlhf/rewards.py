@@ -52,6 +52,7 @@ class ClassifierReward:
         self.toxic_label = toxic_label
 
     def score(self, texts: Sequence[str]) -> np.ndarray:
+        """Rewards, float32 of shape (texts,)."""
         encoded = encode(texts, self.model, self.tokenizer)
         return map_texts(self._log_odds, encoded, self.model, self.tokenizer, self.compute)
 
@@ -101,6 +102,7 @@ class IrlReward:
         self.model, self.tokenizer, self.compute, self.card = model, tokenizer, compute, card
 
     def score(self, texts: Sequence[str]) -> np.ndarray:
+        """Rewards, float32 of shape (texts,)."""
         encoded = encode(texts, self.model, self.tokenizer)
         return map_texts(self._head, encoded, self.model, self.tokenizer, self.compute)
 

@@ -70,6 +70,7 @@ class KeyedGumbel(LogitsProcessor):
         self.keys, self.prompt_tokens = keys, prompt_tokens
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """The logits, (rows, vocabulary), with noise; `input_ids` begins with the prompt."""
         position = input_ids.shape[1] - self.prompt_tokens
         return scores.float() + gumbel_noise(self.keys, position, scores.shape[1])
 
@@ -104,7 +105,7 @@ def sample_completions(
         }
     )
     ids = tokenizer(list(prompts["prompt"]))["input_ids"]
-    check_context(ids, prompts["prompt_id"], model, params.max_new_tokens)
+    check_context(ids, prompts["prompt_id"].tolist(), model, params.max_new_tokens)
     ids = [row for row in ids for _ in range(params.samples)]
     order = np.argsort([len(row) for row in ids], kind="stable")
     keys = _keys(seed, rows)
@@ -129,7 +130,7 @@ def check_context(
         if len(row) + new_tokens > limit:
             raise UserError(
                 f"prompt {prompt_id} has {len(row)} tokens: with max_new_tokens {new_tokens} it "
-                f"exceeds the policy's context of {limit}; lower data.prompt_words or max_new_tokens"
+                f"exceeds the policy's context, {limit}: lower data.prompt_words or max_new_tokens"
             )
 
 

@@ -41,7 +41,7 @@ def _read_file(path: Path) -> pd.DataFrame:
     readers: dict[str, Any] = {
         ".parquet": pd.read_parquet,
         ".csv": lambda file: pd.read_csv(file, keep_default_na=False, na_values=[""]),
-        ".jsonl": lambda file: pd.read_json(file, lines=True, dtype=False, convert_dates=False),
+        ".jsonl": lambda file: pd.read_json(file, lines=True, dtype=False),
     }
     try:
         return readers[path.suffix](path)

@@ -167,7 +167,7 @@ def _train_bpe(
     bpe.train_from_iterator(texts, trainer)
     names: dict[str, Any] = {"pad_token": _PAD, "eos_token": _END, "bos_token": _END}
     if "<s>" in specials:
-        start, end = bpe.token_to_id("<s>"), bpe.token_to_id("</s>")
+        start, end = specials.index("<s>"), specials.index("</s>")
         bpe.post_processor = processors.RobertaProcessing(
             ("</s>", end), ("<s>", start), add_prefix_space=False
         )

@@ -90,7 +90,12 @@ def measure_likelihoods(scores: pd.DataFrame, params: Params) -> dict[str, Likel
         policy, _ = load("policy", Path(f"models/{name}"), params.compute)
         own = scores[scores["source"] == source]
         measured[source] = likelihoods(
-            own["prompt"], own["completion"], policy, base, tokenizer, params.compute
+            own["prompt"].tolist(),
+            own["completion"].tolist(),
+            policy,
+            base,
+            tokenizer,
+            params.compute,
         )
     return measured
 

@@ -15,7 +15,7 @@ def main(params: Params) -> None:
     write_table(comments, "data/comments.parquet", COMMENTS)
     write_table(prompts, "data/prompts.parquet", PROMPTS)
     facts = {"comments": len(comments), "toxic_share": comments["toxic"].mean()}
-    facts |= {"train_comments": (comments["split"] == "train").sum().item()}
+    facts |= {"train_comments": int((comments["split"] == "train").sum())}
     write_json({"prepare_data": facts}, "metrics/prepare_data.json")
 
 

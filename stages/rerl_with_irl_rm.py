@@ -1,4 +1,4 @@
-"""Proof of the recovered reward: the base policy trained on it, as rlhf_train does on the true one."""
+"""Proof of the recovered reward: the base policy trained on it, as RLHF did on the true one."""
 
 from pathlib import Path
 

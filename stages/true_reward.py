@@ -1,4 +1,4 @@
-"""The true reward: a toxicity classifier trained from scratch, or taken from a folder or the hub."""
+"""The true reward: a toxicity classifier, trained from scratch, or from a folder or the hub."""
 
 from inverse_rlhf.cli import run_stage
 from inverse_rlhf.files import write_json
@@ -22,7 +22,9 @@ def main(params: Params) -> None:
         facts = {"parameters": model.num_parameters()}
     reward = ClassifierReward(model, tokenizer, compute, toxic_label=group.toxic_label)
     held_out = comments[comments["split"] == "test"]
-    agreement = label_agreement(reward.score(held_out["text"]), held_out["toxic"])
+    agreement = label_agreement(
+        reward.score(held_out["text"].tolist()), held_out["toxic"].to_numpy()
+    )
     facts |= agreement | {"tfidf_accuracy": word_list_accuracy(comments)}
     save(model, tokenizer, "models/true_reward")
     write_json({"true_reward": facts}, "metrics/true_reward.json")

@@ -1,6 +1,5 @@
 """Tiny models and settings that the tests share; everything is made here, nothing is fetched."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,8 @@ TINY: dict[str, Any] = {"vocab_size": 512, "hidden_size": 32, "layers": 2, "head
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
+def _one_thread() -> None:
     torch.set_num_threads(1)
-    yield
 
 
 @pytest.fixture(scope="session")

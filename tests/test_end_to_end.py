@@ -1,4 +1,4 @@
-"""The real eight stages through DVC in a temporary clone, with tiny settings, and the daily flows."""
+"""The eight stages through DVC in a temporary clone, small, and the daily flows."""
 
 import json
 import os

@@ -155,11 +155,13 @@ def _fits(
     runs = plan_runs(params, seed=seed)
     train, valid = _pair_rows(texts, "irl"), _pair_rows(texts, "valid")
     if params.trainable == "head":
-        features = hidden_states(texts["text"], model, tokenizer, compute, pooling=params.pooling)
+        features = hidden_states(
+            texts["text"].tolist(), model, tokenizer, compute, pooling=params.pooling
+        )
         yield from _head_fits(features, train, valid, runs, params, model.device, folder)
         return
     network = RewardNetwork(model, tokenizer, params, compute)
-    encoded = Texts(encode(texts["text"], model, tokenizer), train, valid)
+    encoded = Texts(encode(texts["text"].tolist(), model, tokenizer), train, valid)
     for run, fit, rewards in tqdm(fit_networks(network, encoded, runs), "runs", total=len(runs)):
         path = folder / f"{run.shuffled}-{run.number}.safetensors"
         if not run.shuffled:
@@ -233,8 +235,7 @@ def _run_rows(fit: _Fit, texts: pd.DataFrame) -> pd.DataFrame:
 def _median_row(runs: pd.DataFrame) -> dict[str, Any]:
     """The chosen epoch of the median run."""
     chosen = runs[runs["selected"] & ~runs["shuffled"]].sort_values("run")
-    row: dict[str, Any] = chosen.iloc[median_run(chosen["valid_discrimination"].tolist())].to_dict()
-    return row
+    return dict(chosen.iloc[median_run(chosen["valid_discrimination"].tolist())])
 
 
 def _scores_table(fits: list[_Fit], texts: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What makes one run differ from another: initial weights, pair order, resample, shuffled labels."""
+"""What makes a run: its initial weights, order of pairs, resample and shuffled labels."""
 
 from dataclasses import dataclass
 

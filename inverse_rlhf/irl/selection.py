@@ -24,7 +24,7 @@ def otsu_threshold(scores: Float[np.ndarray, " texts"]) -> float:
 
 
 def midpoint_threshold(
-    base: Float[np.ndarray, " texts"], aligned: Float[np.ndarray, " texts"]
+    base: Float[np.ndarray, " base"], aligned: Float[np.ndarray, " aligned"]
 ) -> float:
     """The midpoint of the two policies' mean scores, biased towards the purer policy."""
     return float((base.mean(dtype=np.float64) + aligned.mean(dtype=np.float64)) / 2)

@@ -1,4 +1,4 @@
-"""Distances between rewards that ignore what pairs cannot tell: prompt-wise offset, positive scale."""
+"""Distances that ignore what pairs cannot tell: a prompt-wise offset and a positive scale."""
 
 import numpy as np
 from jaxtyping import Float

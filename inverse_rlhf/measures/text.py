@@ -17,7 +17,7 @@ def words(text: str) -> list[str]:
 
 
 def distinct(completions: Sequence[str], n: int) -> float:
-    """Distinct word n-grams as a share of all, over all completions (Li et al. 2016); n is 1 or 2."""
+    """Distinct word n-grams as a share of all, over all completions (Li et al. 2016)."""
     tokens = [words(text) for text in completions]
     grams: Counter[object] = Counter()
     for row in tokens:
