@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inverse_rlhf.irl.losses import head_penalty, pair_loss, project_
+from inverse_rlhf.irl.losses import constrained, head_penalty, pair_loss
 from inverse_rlhf.irl.runs import Run
 from inverse_rlhf.irl.selection import discrimination
 from inverse_rlhf.params import Irl
@@ -55,14 +55,15 @@ def fit_heads(
     optimizer = OPTIMIZERS[params.optimizer](
         [weight], lr=params.lr, weight_decay=params.weight_decay
     )
-    best = weight.detach().clone()
+    best = torch.empty_like(weight)
     losses, discriminations = [], []
     for order in orders:
         losses.append(_epoch(weight, train, rows.gather(1, order), signs, optimizer, params))
         with torch.no_grad():
-            discriminations.append(discrimination(weight @ valid.T * valid_signs))
-        better = _is_best(discriminations)
-        best[better] = weight.detach()[better]
+            head = constrained(weight, params)
+            discriminations.append(discrimination(head @ valid.T * valid_signs))
+            better = _is_best(discriminations)
+            best[better] = head[better]
     history = torch.stack(discriminations, dim=1)
     return Heads(best, history.argmax(1) + 1, torch.stack(losses, dim=1), history)
 
@@ -85,14 +86,14 @@ def _epoch(
     """One pass over each run's rows, in their order; the mean loss of each run."""
     total = torch.zeros(len(weight), device=weight.device)
     for batch in rows.split(params.batch_size, dim=1):
-        delta = torch.einsum("rbf,rf->rb", train[batch], weight) * signs.gather(1, batch)
-        loss = pair_loss(delta, params).mean(1) + head_penalty(weight, params)
+        head = constrained(weight, params)
+        delta = torch.einsum("rbf,rf->rb", train[batch], head) * signs.gather(1, batch)
+        loss = pair_loss(delta, params).mean(1) + head_penalty(head, params)
         optimizer.zero_grad()
         loss.sum().backward()
         assert weight.grad is not None
         norm = weight.grad.norm(dim=1, keepdim=True)
         weight.grad.mul_((params.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
         optimizer.step()
-        project_(weight, params)
         total += loss.detach() * batch.shape[1]
     return total / rows.shape[1]

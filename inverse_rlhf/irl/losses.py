@@ -31,8 +31,14 @@ def head_penalty(weight: Float[Tensor, "*runs features"], params: Irl) -> Float[
     return scale * (weight**2).sum(-1)
 
 
-@torch.no_grad()
-def project_(weight: Float[Tensor, "*runs features"], params: Irl) -> None:
-    """Bring the head's weights back to ||w||_2 <= 1, in place, where max_margin is unbounded."""
-    if params.loss == "max_margin":
-        weight.div_(weight.norm(dim=-1, keepdim=True).clamp(min=1.0))
+def constrained(
+    weight: Float[Tensor, "*runs features"], params: Irl
+) -> Float[Tensor, "*runs features"]:
+    """The head that free weights stand for: scaled to norm 1 at most where max_margin is unbounded.
+
+    The scaling is part of what is minimised. Projecting after each step of Adam instead
+    would not find the minimum: its steps have the gradient's signs, not its direction.
+    """
+    if params.loss != "max_margin":
+        return weight
+    return weight / weight.norm(dim=-1, keepdim=True).clamp(min=1.0)

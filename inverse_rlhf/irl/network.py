@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from inverse_rlhf.features import map_texts, pad, pooled_hidden_state
 from inverse_rlhf.irl.linear import OPTIMIZERS
-from inverse_rlhf.irl.losses import head_penalty, pair_loss, project_
+from inverse_rlhf.irl.losses import constrained, head_penalty, pair_loss
 from inverse_rlhf.irl.runs import Run
 from inverse_rlhf.irl.selection import discrimination
 from inverse_rlhf.models import autocast, train_top_blocks
@@ -55,8 +56,13 @@ class RewardNetwork:
         self.start = self.state()
 
     def state(self) -> dict[str, Tensor]:
-        """A copy of the trained parameters on the CPU."""
-        return {name: p.detach().cpu().clone() for name, p in self.trained.items()}
+        """A copy of the trained parameters on the CPU, with the head as it is applied."""
+        values = self.trained | {"score.weight": self.head()}
+        return {name: value.detach().cpu().clone() for name, value in values.items()}
+
+    def head(self) -> Tensor:
+        """The head's weights, (1, hidden)."""
+        return constrained(self.model.score.weight, self.params)
 
     @torch.no_grad()
     def set_state(self, state: dict[str, Tensor]) -> None:
@@ -67,8 +73,7 @@ class RewardNetwork:
     def rewards(self, batch: BatchEncoding) -> Tensor:
         """Rewards of a right-padded batch, shape (texts,), with gradients."""
         pooled = pooled_hidden_state(self.model, batch, self.params.pooling)
-        values: Tensor = self.model.score(pooled).squeeze(-1)
-        return values
+        return linear(pooled, self.head()).squeeze(-1)
 
     def score(self, encoded: BatchEncoding, rows: np.ndarray | None = None) -> np.ndarray:
         """Rewards of all texts, or of some rows, without gradients: float32 of shape (texts,)."""
@@ -115,19 +120,17 @@ class RewardNetwork:
         self.model.train(self.compute.gradient_checkpointing)
         params, total = self.params, 0.0
         signs = run.signs(len(texts.train), 3)
-        head = self.model.score.weight
         for batch in rows.split(params.batch_size):
             chosen = texts.train[batch.numpy()]
             with autocast(self.compute):
                 inputs = pad(texts.encoded, chosen.T.reshape(-1), self.tokenizer, self.model.device)
                 aligned, base = self.rewards(inputs).float().reshape(2, -1)
-            delta = (aligned - base) * signs[batch].to(head.device)
-            loss = pair_loss(delta, params).mean() + head_penalty(head[0], params)
+            delta = (aligned - base) * signs[batch].to(self.model.device)
+            loss = pair_loss(delta, params).mean() + head_penalty(self.head()[0], params)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.trained.values(), params.max_grad_norm)
             optimizer.step()
-            project_(head, params)
             total += loss.item() * len(batch)
         return total / len(rows)
 
