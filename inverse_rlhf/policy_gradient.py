@@ -27,14 +27,26 @@ from inverse_rlhf.models import device_of, train_top_blocks
 from inverse_rlhf.params import Compute, Rlhf
 from inverse_rlhf.sampling import check_context
 
+Score = Callable[[Sequence[str]], np.ndarray]
 CURVE = ["step", "reward", "reward_std", "kl", "length", "entropy"]
+
+
+def standardise(score: Score, reference: Sequence[str]) -> Score:
+    """The same reward with mean 0 and standard deviation 1 on the reference texts.
+
+    The scale of a recovered reward is arbitrary, and a KL coefficient means something only beside
+    it: with every reward in units of its own spread the same coefficient is the same setting.
+    """
+    values = score(reference)
+    mean, std = values.mean(), max(values.std(), np.finfo(np.float32).tiny)
+    return lambda texts: (score(texts) - mean) / std
 
 
 def train_on_reward(
     prompts: pd.DataFrame,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    score: Callable[[Sequence[str]], np.ndarray],
+    score: Score,
     params: Rlhf,
     compute: Compute,
     *,
@@ -86,9 +98,7 @@ def train_on_reward(
     }
 
 
-def _reward_function(
-    score: Callable[[Sequence[str]], np.ndarray], clip: float
-) -> Callable[..., list[float]]:
+def _reward_function(score: Score, clip: float) -> Callable[..., list[float]]:
     def reward(prompts: list[str], completions: list[str], **_: Any) -> list[float]:
         texts = [prompt + text for prompt, text in zip(prompts, completions, strict=True)]
         values = score(texts)

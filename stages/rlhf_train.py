@@ -6,7 +6,7 @@ from inverse_rlhf.cli import run_stage
 from inverse_rlhf.files import write_json
 from inverse_rlhf.models import load, save
 from inverse_rlhf.params import Params
-from inverse_rlhf.policy_gradient import train_on_reward
+from inverse_rlhf.policy_gradient import standardise, train_on_reward
 from inverse_rlhf.rewards import load_true_reward
 from inverse_rlhf.tables import read_prompts
 
@@ -17,11 +17,12 @@ def main(params: Params) -> None:
     reward = load_true_reward(
         Path("models/true_reward"), params.compute, toxic_label=params.true_reward.toxic_label
     )
+    human = (prompts["prompt"] + prompts["human_completion"]).tolist()
     facts = train_on_reward(
         prompts,
         policy,
         tokenizer,
-        reward.score,
+        standardise(reward.score, human),
         params.rlhf,
         params.compute,
         seed=params.seed,
