@@ -101,9 +101,9 @@ def _test(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _policy_training(axes: list[Axes], curves: dict[str, pd.DataFrame]) -> None:
-    labels = {"rlhf": "rlhf, true reward", "rerl": "rerl, recovered reward (z-scored)"}
+    labels = {"rlhf": "rlhf, true reward", "rerl": "rerl, recovered reward"}
     panels = {
-        "reward": "mean reward, each on its own",
+        "reward": "mean reward (standard deviations)",
         "kl": "KL to base (nats per completion)",
         "length": "length (tokens)",
         "entropy": "entropy (nats per token)",

@@ -13,7 +13,7 @@ from inverse_rlhf.errors import UserError
 from inverse_rlhf.likelihood import likelihoods
 from inverse_rlhf.models import load
 from inverse_rlhf.params import Params
-from inverse_rlhf.policy_gradient import CURVE, train_on_reward
+from inverse_rlhf.policy_gradient import CURVE, standardise, train_on_reward
 from inverse_rlhf.rewards import ClassifierReward
 from inverse_rlhf.sampling import gumbel_noise, sample_completions
 
@@ -154,6 +154,13 @@ def train(policy: Any, params: Params, score: Any, curve: Path, **update: Any) -
     }
     settings = params.rlhf.model_copy(update=small | update)
     return train_on_reward(PROMPTS, *policy, score, settings, params.compute, seed=0, curve=curve)
+
+
+def test_standardised_reward_has_unit_spread() -> None:
+    texts = ["e" * n for n in range(9)]
+    values = standardise(lengths, texts)(texts)
+    assert values.mean() == pytest.approx(0, abs=1e-6)
+    assert values.std() == pytest.approx(1, abs=1e-6)
 
 
 def lengths(texts: list[str]) -> np.ndarray:
