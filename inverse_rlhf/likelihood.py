@@ -42,7 +42,7 @@ def likelihoods(
     sampled at.
     """
     heads = tokenizer(list(prompts))["input_ids"]
-    tails = tokenizer(list(completions))["input_ids"]
+    tails = tokenizer(list(completions), add_special_tokens=False)["input_ids"]
     rows = [(head + tail)[: max_tokens(base)] for head, tail in zip(heads, tails, strict=True)]
     encoded = BatchEncoding(
         {
