@@ -1,6 +1,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Stages run as `python -m stages.NAME`: it has to be the python of .venv.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: repro test lint install
 
