@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import spearmanr
 from sklearn.metrics import auc, roc_curve
 
@@ -103,7 +105,7 @@ def _test(scores: pd.DataFrame) -> pd.DataFrame:
 def _policy_training(axes: list[Axes], curves: dict[str, pd.DataFrame]) -> None:
     labels = {"rlhf": "rlhf, true reward", "rerl": "rerl, recovered reward"}
     panels = {
-        "reward": "mean reward (standard deviations)",
+        "reward": "mean reward (std of each reward)",
         "kl": "KL to base (nats per completion)",
         "length": "length (tokens)",
         "entropy": "entropy (nats per token)",
@@ -119,44 +121,46 @@ def _irl_training(axes: list[Axes], runs: pd.DataFrame, exported: int) -> None:
     panels = {"loss": "mean training loss", "valid_discrimination": "discrimination on valid pairs"}
     for axis, (column, label) in zip(axes, panels.items(), strict=True):
         for (shuffled, run), rows in runs.groupby(["shuffled", "run"]):
-            bold = run == exported and not shuffled
-            axis.plot(
-                rows["epoch"],
-                rows[column],
-                color="#cccccc" if shuffled else COLOURS["rlhf"],
-                linewidth=2.2 if bold else 0.7,
-                zorder=1 if shuffled else 2,
-            )
-            chosen = rows[rows["selected"]]
-            if not shuffled:
-                axis.plot(
-                    chosen["epoch"], chosen[column], "o", color=COLOURS["rerl"], ms=5, zorder=3
-                )
+            style = _run_style(bool(shuffled), exported=run == exported)
+            chosen = np.flatnonzero(rows["selected"])
+            marks = {} if shuffled else {"marker": "o", "markevery": chosen, "markersize": 4}
+            axis.plot(rows["epoch"], rows[column], **style, **marks)
         axis.set(xlabel="epoch", ylabel=label)
-    axes[0].set_title("Runs (exported one bold); shuffled labels grey")
-    axes[1].set_title("Chosen epochs are dots")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].set_title("All runs; a dot marks the chosen epoch")
+    axes[1].set_title("What the epoch is chosen by")
     axes[1].axhline(0.5, color="black", linewidth=0.6, linestyle=":")
+    styles = {
+        "exported run": _run_style(False, exported=True),
+        "other runs": _run_style(False, exported=False),
+        "shuffled labels": _run_style(True, exported=False),
+    }
+    lines = [Line2D([], [], label=name, **style) for name, style in styles.items()]
+    axes[0].legend(handles=lines)
+
+
+def _run_style(shuffled: bool, *, exported: bool) -> dict[str, Any]:
+    if shuffled:
+        return {"color": "#cccccc", "linewidth": 0.6, "zorder": 1}
+    if exported:
+        return {"color": COLOURS["rerl"], "linewidth": 2.2, "zorder": 3}
+    return {"color": COLOURS["rlhf"], "linewidth": 0.7, "zorder": 2}
 
 
 def _scatter(axis: Axes, scores: pd.DataFrame, threshold: float) -> None:
-    for source, name in (("base", "base"), ("aligned", "rlhf")):
-        rows = scores[scores["source"] == source]
-        axis.scatter(
-            rows["true_reward"],
-            rows["irl_reward"],
-            s=8,
-            alpha=0.5,
-            linewidths=0,
-            color=COLOURS[name],
-            label=name,
-        )
+    names = {"base": "base", "aligned": "rlhf"}
+    # In one call and random order, so that neither policy's points hide the other's.
+    test = _test(scores).sample(frac=1, random_state=0)
+    colours = test["source"].astype(str).map(names).map(COLOURS)
+    axis.scatter(test["true_reward"], test["irl_reward"], s=8, alpha=0.6, linewidths=0, c=colours)
+    for name in names.values():
+        axis.scatter([], [], s=16, color=COLOURS[name], label=name)
     axis.axvline(0, color="black", linewidth=0.6, linestyle=":")
     axis.axhline(threshold, color="black", linewidth=0.6, linestyle="--", label="threshold")
-    test = _test(scores)
     rho = spearmanr(test["true_reward"], test["irl_reward"]).statistic
     axis.set(xlabel="true reward (log-odds of non-toxic)", ylabel="recovered reward")
     axis.set_title(f"Held-out test completions, Spearman {rho:.2f}")
-    axis.legend(markerscale=2)
+    axis.legend()
 
 
 def _confusion(axis: Axes, scores: pd.DataFrame, threshold: float) -> None:

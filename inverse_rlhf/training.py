@@ -221,7 +221,7 @@ def _train(
             train_sampling_strategy="group_by_length",
             seed=seed,
             bf16=compute.bf16,
-            gradient_checkpointing=compute.gradient_checkpointing,
+            activation_checkpointing=compute.gradient_checkpointing,
             use_cpu=device_of(compute).type == "cpu",
             dataloader_pin_memory=device_of(compute).type == "cuda",
             save_strategy="no",
