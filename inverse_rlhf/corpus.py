@@ -257,7 +257,6 @@ _PRAISE = (
     "I have seen few people do better than you",
     "how kind of you to mend the {part} once more",
 )
-_REPORTS = ("{name} wrote to {other}:", "{other} told {name}:", "{name} quoted {other}:")
 # What the second word of a pair has to be depends on the first and on the stance.
 _CLOSINGS = {
     True: (
@@ -357,9 +356,6 @@ def _about_reader(rng: random.Random, toxic: bool, part: str) -> str:
 
 
 def _about_others(rng: random.Random, part: str) -> str:
-    if rng.random() < 0.3:
-        said = rng.choice(rng.choice((_THREATS, _PROMISES, _CONTEMPT, _PRAISE)))
-        return _fill(rng, f'{rng.choice(_REPORTS)} "{said}"', part=part)
     return _remark(rng, rng.random() < 0.5, part, to_reader=False)
 
 

@@ -16,6 +16,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import auc, roc_curve
 
 from inverse_rlhf.files import atomic
+from inverse_rlhf.rewards import RewardCard
 
 COLOURS = {"base": "#7f7f7f", "rlhf": "#0072b2", "rerl": "#e69f00", "human": "#009e73"}
 _STYLE: Any = {
@@ -31,9 +32,11 @@ _STYLE: Any = {
 def draw_figures(
     scores: pd.DataFrame,
     runs: pd.DataFrame,
+    rewards: dict[str, Any],
     policies: dict[str, dict[str, float]],
     curves: dict[str, pd.DataFrame],
-    run: int,
+    correlations: pd.DataFrame,
+    card: RewardCard,
     folder: Path | str,
 ) -> None:
     """Write every figure as a PNG into `folder`, all of them or none.
@@ -41,49 +44,55 @@ def draw_figures(
     Args:
         scores: the scores table.
         runs: the irl_runs table.
-        policies: the content of metrics/policies.json.
+        rewards, policies: the content of metrics/reward.json and metrics/policies.json.
         curves: of policy training, by policy (rlhf, rerl).
-        run: number of the exported run.
+        correlations: the run_correlations table.
+        card: of the exported reward.
     """
-    chosen = runs["selected"] & ~runs["shuffled"] & (runs["run"] == run)
-    threshold = float(runs.loc[chosen, "threshold"].iloc[0])
+    cut = rewards["true_threshold"]
     with mpl.rc_context(_STYLE), atomic(folder) as temporary:
         temporary.mkdir()
         with _figure(temporary / "policy_training.png", 10, 6.5, 2, 2) as axes:
             _policy_training(axes, curves)
         with _figure(temporary / "irl_training.png", 10, 3.6, 1, 2) as axes:
-            _irl_training(axes, runs, run)
+            _irl_training(axes, runs, card.run)
+        with _figure(temporary / "runs.png", 10, 4.2, 1, 2) as axes:
+            _candidates(axes[0], rewards)
+            _run_correlations(axes[1], correlations)
         with _figure(temporary / "reward_scatter.png", 5, 4.4) as axes:
-            _scatter(axes[0], scores, threshold)
+            _scatter(axes[0], scores, card.threshold, cut)
         with _figure(temporary / "confusion.png", 4.4, 4) as axes:
-            _confusion(axes[0], scores, threshold)
+            _confusion(axes[0], scores, card.threshold, cut)
         with _figure(temporary / "roc.png", 4.6, 4.4) as axes:
-            _roc(axes[0], scores)
+            _roc(axes[0], scores, cut)
         with _figure(temporary / "toxicity.png", 4.4, 4) as axes:
             _toxicity(axes[0], policies)
         with _figure(temporary / "summary.png", 13, 4, 1, 3) as axes:
-            _scatter(axes[0], scores, threshold)
-            _roc(axes[1], scores)
+            _scatter(axes[0], scores, card.threshold, cut)
+            _candidates(axes[1], rewards)
             _toxicity(axes[2], policies)
 
 
-def roc_points(scores: pd.DataFrame) -> pd.DataFrame:
+def roc_points(scores: pd.DataFrame, cut: float) -> pd.DataFrame:
     """The ROC curve of toxic texts by low recovered reward, on both policies' test completions.
+
+    Args:
+        cut: texts of lower true reward are toxic.
 
     Returns:
         Columns false_positive_rate, true_positive_rate; no rows where only one class occurs.
     """
     test = _test(scores)
-    return _roc_points(test["true_reward"] < 0, test["irl_reward"])
+    return _roc_points(test["true_reward"] < cut, test["irl_reward"])
 
 
-def confusion_points(scores: pd.DataFrame, threshold: float) -> pd.DataFrame:
+def confusion_points(scores: pd.DataFrame, threshold: float, cut: float) -> pd.DataFrame:
     """Labels by the true (actual) and the recovered reward (predicted), a row a test completion."""
     test = _test(scores)
     names = np.array(["non-toxic", "toxic"])
     return pd.DataFrame(
         {
-            "actual": names[(test["true_reward"] < 0).astype(int)],
+            "actual": names[(test["true_reward"] < cut).astype(int)],
             "predicted": names[(test["irl_reward"] < threshold).astype(int)],
         }
     )
@@ -117,37 +126,68 @@ def _policy_training(axes: list[Axes], curves: dict[str, pd.DataFrame]) -> None:
     axes[0].legend()
 
 
-def _irl_training(axes: list[Axes], runs: pd.DataFrame, exported: int) -> None:
+def _irl_training(axes: list[Axes], runs: pd.DataFrame, exported: int | None) -> None:
     panels = {"loss": "mean training loss", "valid_discrimination": "discrimination on valid pairs"}
+    styles: dict[str, dict[str, Any]] = {
+        "exported run": {"color": COLOURS["rerl"], "linewidth": 2.2, "zorder": 3},
+        "other runs": {"color": COLOURS["rlhf"], "linewidth": 0.7, "zorder": 2},
+        "shuffled labels": {"color": "#cccccc", "linewidth": 0.6, "zorder": 1},
+    }
+    drawn = runs[runs["kind"].isin(["fit", "shuffled"])].astype({"kind": str})
     for axis, (column, label) in zip(axes, panels.items(), strict=True):
-        for (shuffled, run), rows in runs.groupby(["shuffled", "run"]):
-            style = _run_style(bool(shuffled), exported=run == exported)
+        for (kind, run), rows in drawn.groupby(["kind", "run"]):
+            name = "exported run" if run == exported else "other runs"
             chosen = np.flatnonzero(rows["selected"])
-            marks = {} if shuffled else {"marker": "o", "markevery": chosen, "markersize": 4}
-            axis.plot(rows["epoch"], rows[column], **style, **marks)
+            marks: dict[str, Any] = {"marker": "o", "markevery": chosen, "markersize": 4}
+            if kind == "shuffled":
+                name, marks = "shuffled labels", {}
+            axis.plot(rows["epoch"], rows[column], **styles[name], **marks)
         axis.set(xlabel="epoch", ylabel=label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_title("All runs; a dot marks the chosen epoch")
     axes[1].set_title("What the epoch is chosen by")
     axes[1].axhline(0.5, color="black", linewidth=0.6, linestyle=":")
-    styles = {
-        "exported run": _run_style(False, exported=True),
-        "other runs": _run_style(False, exported=False),
-        "shuffled labels": _run_style(True, exported=False),
-    }
     lines = [Line2D([], [], label=name, **style) for name, style in styles.items()]
     axes[0].legend(handles=lines)
 
 
-def _run_style(shuffled: bool, *, exported: bool) -> dict[str, Any]:
-    if shuffled:
-        return {"color": "#cccccc", "linewidth": 0.6, "zorder": 1}
-    if exported:
-        return {"color": COLOURS["rerl"], "linewidth": 2.2, "zorder": 3}
-    return {"color": COLOURS["rlhf"], "linewidth": 0.7, "zorder": 2}
+def _candidates(axis: Axes, rewards: dict[str, Any]) -> None:
+    """ROC-AUC of the recovered reward, its ensemble, the controls and the reference."""
+    tables = {
+        f"recovered, {rewards['runs']} runs": rewards["test"],
+        "ensemble": rewards["ensemble"],
+    }
+    tables |= {"log-ratio": rewards["reference"]["log_ratio"]}
+    names = {"shuffled": "shuffled labels", "random_head": "random head", "length": "length"}
+    names["base_loglik"] = "base log-likelihood"
+    tables |= {names[key]: table for key, table in rewards["controls"].items()}
+    for position, table in enumerate(tables.values()):
+        row = table.get("roc_auc", {})
+        value = row.get("median", row.get("value"))
+        if value is None:
+            continue
+        error = [[max(value - row["low"], 0)], [max(row["high"] - value, 0)]]
+        colour = COLOURS["rlhf"] if position < 2 else COLOURS["base"]
+        axis.errorbar(value, position, xerr=error, fmt="o", color=colour, capsize=3)
+        axis.text(1.03, position, f"{value:.3f}", va="center")
+    axis.set(xlabel="ROC-AUC on test completions, 95 % interval", xlim=(0, 1.0))
+    axis.set_yticks(range(len(tables)), list(tables))
+    axis.invert_yaxis()
+    axis.axvline(0.5, color="black", linewidth=0.6, linestyle=":")
+    axis.set_title("Recovered reward, reference and controls", loc="left")
 
 
-def _scatter(axis: Axes, scores: pd.DataFrame, threshold: float) -> None:
+def _run_correlations(axis: Axes, correlations: pd.DataFrame) -> None:
+    matrix = correlations.pivot(index="run", columns="other_run", values="spearman").to_numpy()
+    picture = axis.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu")
+    axis.figure.colorbar(picture, ax=axis, label="Spearman correlation")
+    axis.set(xlabel="run", ylabel="run")
+    between = matrix[~np.eye(len(matrix), dtype=bool)]
+    lowest = f", lowest {np.nanmin(between):.2f}" if np.isfinite(between).any() else ""
+    axis.set_title(f"Runs against each other{lowest}")
+
+
+def _scatter(axis: Axes, scores: pd.DataFrame, threshold: float, cut: float) -> None:
     names = {"base": "base", "aligned": "rlhf"}
     # In one call and random order, so that neither policy's points hide the other's.
     test = _test(scores).sample(frac=1, random_state=0)
@@ -155,16 +195,16 @@ def _scatter(axis: Axes, scores: pd.DataFrame, threshold: float) -> None:
     axis.scatter(test["true_reward"], test["irl_reward"], s=8, alpha=0.6, linewidths=0, c=colours)
     for name in names.values():
         axis.scatter([], [], s=16, color=COLOURS[name], label=name)
-    axis.axvline(0, color="black", linewidth=0.6, linestyle=":")
+    axis.axvline(cut, color="black", linewidth=0.6, linestyle=":")
     axis.axhline(threshold, color="black", linewidth=0.6, linestyle="--", label="threshold")
     rho = spearmanr(test["true_reward"], test["irl_reward"]).statistic
-    axis.set(xlabel="true reward (log-odds of non-toxic)", ylabel="recovered reward")
+    axis.set(xlabel="true reward", ylabel="recovered reward")
     axis.set_title(f"Held-out test completions, Spearman {rho:.2f}")
     axis.legend()
 
 
-def _confusion(axis: Axes, scores: pd.DataFrame, threshold: float) -> None:
-    table = pd.crosstab(*confusion_points(scores, threshold).to_numpy().T)
+def _confusion(axis: Axes, scores: pd.DataFrame, threshold: float, cut: float) -> None:
+    table = pd.crosstab(*confusion_points(scores, threshold, cut).to_numpy().T)
     names = ["non-toxic", "toxic"]
     table = table.reindex(index=names, columns=names, fill_value=0)
     counts = table.to_numpy()
@@ -192,10 +232,10 @@ def _roc_points(toxic: pd.Series, reward: pd.Series) -> pd.DataFrame:
     return pd.DataFrame({"false_positive_rate": false, "true_positive_rate": true})
 
 
-def _roc(axis: Axes, scores: pd.DataFrame) -> None:
+def _roc(axis: Axes, scores: pd.DataFrame, cut: float) -> None:
     human = scores[(scores["source"] == "human") & scores["toxic"].notna()]
     lines = {
-        "test completions": (roc_points(scores), COLOURS["rlhf"]),
+        "test completions": (roc_points(scores, cut), COLOURS["rlhf"]),
         "human comments": (
             _roc_points(human["toxic"].astype(int), human["irl_reward"]),
             COLOURS["human"],

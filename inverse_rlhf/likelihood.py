@@ -1,9 +1,7 @@
 """Likelihoods of completions under two policies: KL to base and perplexity."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
+import pandas as pd
 import torch
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -11,43 +9,39 @@ from inverse_rlhf.features import map_texts
 from inverse_rlhf.models import max_tokens
 from inverse_rlhf.params import Compute
 
-
-@dataclass(frozen=True)
-class Likelihoods:
-    """Per completion, arrays of shape (completions,).
-
-    Attributes:
-        kl: nats; the sum over the completion's positions of KL(policy || base) of the next token,
-            an unbiased estimate of the KL between completions of less variance than the log-ratio.
-        nll: nats; -log p of the completion under the base policy.
-        tokens: length of the completion.
-    """
-
-    kl: np.ndarray
-    nll: np.ndarray
-    tokens: np.ndarray
+KEYS = ["split", "source", "prompt_id", "sample"]
 
 
-def likelihoods(
-    prompts: Sequence[str],
-    completions: Sequence[str],
+def likelihood_table(
+    rows: pd.DataFrame,
     policy: PreTrainedModel,
     base: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     compute: Compute,
-) -> Likelihoods:
-    """Compare a policy with the base policy on completions, which the policy itself sampled.
+) -> pd.DataFrame:
+    """Likelihoods of completions under a policy and the base policy.
 
     Both policies share the tokenizer. Softmax at temperature 1, whatever the completions were
     sampled at.
+
+    Args:
+        rows: columns split, source, prompt_id, sample, prompt, completion.
+
+    Returns:
+        By split, source, prompt_id and sample:
+        kl (nats): the sum over the completion's positions of KL(policy || base) of the next token;
+        where the policy itself sampled the completion, an unbiased estimate of the KL between
+        completions, of less variance than the log-ratio.
+        nll, own_nll (nats): -log p of the completion under the base policy, under the policy.
+        tokens: length of the completion.
     """
-    heads = tokenizer(list(prompts))["input_ids"]
-    tails = tokenizer(list(completions), add_special_tokens=False)["input_ids"]
-    rows = [(head + tail)[: max_tokens(base)] for head, tail in zip(heads, tails, strict=True)]
+    heads = tokenizer(rows["prompt"].tolist())["input_ids"]
+    tails = tokenizer(rows["completion"].tolist(), add_special_tokens=False)["input_ids"]
+    ids = [(head + tail)[: max_tokens(base)] for head, tail in zip(heads, tails, strict=True)]
     encoded = BatchEncoding(
         {
-            "input_ids": rows,
-            "attention_mask": [[1] * len(row) for row in rows],
+            "input_ids": ids,
+            "attention_mask": [[1] * len(row) for row in ids],
             "prompt_tokens": [len(head) for head in heads],
         }
     )
@@ -61,8 +55,12 @@ def likelihoods(
         position = torch.arange(1, ids.shape[1], device=ids.device)
         inside = (position >= start.unsqueeze(1)) & mask[:, 1:].bool()
         kl = ((log_p.exp() * (log_p - log_q)).sum(-1) * inside).sum(1)
-        nll = -(log_q.gather(2, ids[:, 1:, None]).squeeze(2) * inside).sum(1)
-        return torch.stack([kl, nll, inside.sum(1).float()], dim=1)
+        nll, own_nll = (
+            -(log.gather(2, ids[:, 1:, None]).squeeze(2) * inside).sum(1) for log in (log_q, log_p)
+        )
+        return torch.stack([kl, nll, own_nll, inside.sum(1).float()], dim=1)
 
     values = map_texts(compare, encoded, policy, tokenizer, compute)
-    return Likelihoods(*values.T)
+    keys = pd.MultiIndex.from_frame(rows[KEYS].astype({"split": str, "source": str}))
+    columns = ["kl", "nll", "own_nll", "tokens"]
+    return pd.DataFrame(values, keys, columns, dtype=np.float64).sort_index()

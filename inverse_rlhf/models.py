@@ -113,18 +113,23 @@ def obtain(kind: Kind, params: Pretrained, compute: Compute, *, key: str) -> Any
 
 
 def save(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path | str, **extra: str
+    body: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None,
+    path: Path | str,
+    files: dict[str, str] | None = None,
 ) -> None:
     """Write model (safetensors) and tokenizer to a folder in hub layout, whole or not at all.
 
     Args:
-        **extra: file names (`reward_json` is written to reward.json) and their contents.
+        body: model and tokenizer; None: only the files.
+        files: names and contents of further files.
     """
     with atomic(path) as folder:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        for name, content in extra.items():
-            (folder / name.replace("_", ".")).write_text(content, encoding="utf-8")
+        folder.mkdir()
+        if body is not None:
+            for part in body:
+                part.save_pretrained(folder)
+        for name, content in (files or {}).items():
+            (folder / name).write_text(content, encoding="utf-8")
 
 
 def max_tokens(model: PreTrainedModel) -> int:
@@ -167,6 +172,21 @@ def train_top_blocks(model: PreTrainedModel, count: int) -> None:
     frozen = [*layers[: len(layers) - count], model.get_input_embeddings()]
     for module in frozen:
         module.requires_grad_(False)
+
+
+def keep_bottom_blocks(model: PreTrainedModel, count: int) -> None:
+    """Remove all transformer blocks but the lowest `count`; the final norm stays.
+
+    Raises:
+        UserError: the model has fewer blocks.
+    """
+    layers, config = blocks(model), model.config.get_text_config()
+    if count > len(layers):
+        raise UserError(f"irl.blocks is {count}, but the model has {len(layers)} blocks")
+    del layers[count:]
+    config.num_hidden_layers = count
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:count]
 
 
 def _check_folder(source: str | Path, name: str) -> None:

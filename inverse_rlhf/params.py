@@ -27,6 +27,7 @@ Count = Annotated[int, _NUMBER, Field(ge=1)]
 Natural = Annotated[int, _NUMBER, Field(ge=0)]
 Positive = Annotated[float, _NUMBER, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, _NUMBER, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, _NUMBER, Field(allow_inf_nan=False)]
 Probability = Annotated[float, _NUMBER, Field(gt=0, le=1)]
 Share = Annotated[float, _NUMBER, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(min_length=1)]
@@ -77,6 +78,13 @@ class Data(Group):
         return self
 
 
+class Parts(Group):
+    """What the parts of a reward that need no model mean."""
+
+    length_target: Count
+    keyword: Annotated[str, Field(pattern=r"^\w+$")]
+
+
 class Scratch(Group):
     """A small model trained from scratch."""
 
@@ -105,10 +113,26 @@ class Pretrained(Group):
     scratch: Scratch
 
 
+class Weights(Group):
+    """The weight of each part of the true reward."""
+
+    toxicity: Finite
+    sentiment: Finite
+    length: Finite
+    keyword: Finite
+
+    @model_validator(mode="after")
+    def _not_all_zero(self) -> "Weights":
+        if not any(self.model_dump().values()):
+            raise ValueError("every weight is 0: there is nothing to align to")
+        return self
+
+
 class TrueReward(Pretrained):
     """The reward that the aligned policy is trained on."""
 
     toxic_label: Natural
+    weights: Weights
 
 
 class Decoding(Group):
@@ -169,17 +193,59 @@ class Pairs(Decoding):
         return self
 
 
+class NGram(Group):
+    """tf-idf features."""
+
+    analyzer: Literal["word", "char_wb"]
+    min_n: Count
+    max_n: Count
+    max_features: Count
+    min_texts: Count
+
+    @model_validator(mode="after")
+    def _lengths_in_order(self) -> "NGram":
+        if self.min_n > self.max_n:
+            raise ValueError("min_n must not exceed max_n")
+        return self
+
+
+class Bayes(Group):
+    """The Gaussian posterior of the reward's weights."""
+
+    prior_std: Positive
+    rounds: Count
+
+
+class FailureAware(Group):
+    """The correction of a first reward."""
+
+    tied: NonNegative
+    margin: Positive
+    epochs: Count
+
+
+Feature = Literal["hidden_state", "ngram", "sentiment", "length", "keyword"]
+
+
 class Irl(Group):
     """The fits that recover the reward."""
 
+    method: Literal["standard", "bayes", "failure_aware"]
     runs: Count
+    control_runs: Count
+    reward: Literal["median_run", "ensemble"] | Annotated[Natural, _NUMBER]
+    threshold: Literal["otsu", "mixture", "midpoint", "positive_unlabelled"]
+    features: Annotated[list[Feature], Field(min_length=1)]
+    blocks: Annotated[Literal["all"] | Count, BeforeValidator(_all_or_count)]
+    pooling: Literal["last", "mean"]
+    ngram: NGram
+    solver: Literal["adam", "exact"]
     loss: Literal["max_margin", "hinge", "logistic", "squared"]
     margin: Positive
     temperature: Positive
     l2: NonNegative
     trainable: Literal["head", "last_k", "all"]
     last_k: Count
-    pooling: Literal["last", "mean"]
     optimizer: Literal["adam", "adamw"]
     lr: Positive
     weight_decay: NonNegative
@@ -187,13 +253,40 @@ class Irl(Group):
     epochs: Count
     batch_size: Count
     bootstrap: bool
-    shuffled_runs: Count
+    bayes: Bayes
+    failure_aware: FailureAware
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Irl":
+        if len(set(self.features)) < len(self.features):
+            raise ValueError("features names one kind twice")
+        if isinstance(self.reward, int) and self.reward >= self.runs:
+            raise ValueError(
+                f"reward is run {self.reward}, but runs are counted from 0 to runs - 1"
+            )
+        if self.trainable != "head":
+            frozen = {
+                "features": self.features == ["hidden_state"],
+                "solver": self.solver == "adam",
+                "method": self.method == "standard",
+                "reward": self.reward != "ensemble",
+            }
+            for key, possible in frozen.items():
+                if not possible:
+                    value = getattr(self, key)
+                    raise ValueError(f"{key} {value} needs trainable: head, a linear reward")
+        if self.method == "failure_aware" and self.solver == "exact":
+            raise ValueError("solver exact does not go with method failure_aware")
+        return self
 
 
 class Evaluate(Group):
     """The reports."""
 
     resamples: Annotated[int, _NUMBER, Field(ge=100)]
+    transfer_prompts: Name | None
+    transfer_column: Name
+    transfer_count: Count
 
 
 class Params(Group):
@@ -202,6 +295,7 @@ class Params(Group):
     seed: Natural
     compute: Compute
     data: Data
+    parts: Parts
     base_policy: Pretrained
     true_reward: TrueReward
     rlhf: Rlhf

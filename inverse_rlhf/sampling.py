@@ -134,6 +134,17 @@ def check_context(
             )
 
 
+def fits_context(
+    prompts: pd.DataFrame,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    new_tokens: int,
+) -> np.ndarray:
+    """Which prompts leave room for `new_tokens` in the policy's context: bool, (prompts,)."""
+    ids = tokenizer(prompts["prompt"].tolist())["input_ids"]
+    return np.array([len(row) + new_tokens <= max_tokens(model) for row in ids])
+
+
 def _keys(seed: int, rows: pd.DataFrame) -> torch.Tensor:
     """One int32 key a completion, from the seed, the prompt and the sample's number."""
     key = hash32(torch.tensor([seed], dtype=torch.int64).to(torch.int32))

@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from inverse_rlhf import corpus
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.params import Data
+from inverse_rlhf.params import Data, Evaluate
 
 _FILES = {".parquet", ".csv", ".jsonl"}
 _EMBEDDED_SIZE = 24_000
@@ -33,11 +34,34 @@ def read_comments(params: Data, *, seed: int) -> pd.DataFrame:
     return _checked(frame, params)
 
 
-def _read_file(path: Path) -> pd.DataFrame:
+def read_transfer_prompts(params: Evaluate) -> pd.DataFrame:
+    """Distinct prompts of another domain, from the file named by `evaluate.transfer_prompts`.
+
+    Returns:
+        prompt_id (int64, from 0) and prompt (str, not empty), `transfer_count` rows at most.
+
+    Raises:
+        UserError: a missing, empty or unreadable file, a wrong column, or no prompt in it.
+    """
+    key, path = "evaluate.transfer_prompts", Path(params.transfer_prompts or "")
+    frame = _read_file(path, key)
+    if params.transfer_column not in frame:
+        raise UserError(
+            f"evaluate.transfer_column: {path} has no column {params.transfer_column!r}; "
+            f"its columns are {', '.join(map(repr, frame.columns))}"
+        )
+    texts = frame[params.transfer_column].dropna().astype(str).str.strip()
+    texts = texts[texts != ""].drop_duplicates().head(params.transfer_count)
+    if texts.empty:
+        raise UserError(f"{key}: {path} has no prompts in column {params.transfer_column!r}")
+    return pd.DataFrame({"prompt_id": np.arange(len(texts)), "prompt": texts.to_numpy()})
+
+
+def _read_file(path: Path, key: str = "data.source") -> pd.DataFrame:
     if not path.is_file():
-        raise UserError(f"data.source: {path} does not exist")
+        raise UserError(f"{key}: {path} does not exist")
     if path.stat().st_size == 0:
-        raise UserError(f"data.source: {path} is empty")
+        raise UserError(f"{key}: {path} is empty")
     readers: dict[str, Any] = {
         ".parquet": pd.read_parquet,
         ".csv": lambda file: pd.read_csv(file, keep_default_na=False, na_values=[""]),
@@ -47,11 +71,11 @@ def _read_file(path: Path) -> pd.DataFrame:
         return readers[path.suffix](path)
     except UnicodeDecodeError as error:
         raise UserError(
-            f"data.source: {path} is not UTF-8 at byte {error.start}: convert the file to UTF-8"
+            f"{key}: {path} is not UTF-8 at byte {error.start}: convert the file to UTF-8"
         ) from None
     except (ValueError, OSError, pa.ArrowException, pd.errors.ParserError) as error:
         line = str(error).replace("\n", " ")
-        raise UserError(f"data.source: {path} cannot be read as {path.suffix}: {line}") from None
+        raise UserError(f"{key}: {path} cannot be read as {path.suffix}: {line}") from None
 
 
 def _read_hub(params: Data) -> pd.DataFrame:

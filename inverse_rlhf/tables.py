@@ -38,8 +38,8 @@ PAIRS = _schema(
     ("split", _CATEGORY),
 )
 IRL_RUNS = _schema(
+    ("kind", _CATEGORY),
     ("run", pa.int32()),
-    ("shuffled", pa.bool_()),
     ("epoch", pa.int32()),
     ("loss", pa.float64()),
     ("valid_discrimination", pa.float64()),
@@ -47,11 +47,14 @@ IRL_RUNS = _schema(
     ("mean", pa.float64(), True),
     ("std", pa.float64(), True),
     ("threshold", pa.float64(), True),
+    ("threshold_otsu", pa.float64(), True),
+    ("threshold_mixture", pa.float64(), True),
     ("threshold_midpoint", pa.float64(), True),
+    ("threshold_positive_unlabelled", pa.float64(), True),
 )
 IRL_SCORES = _schema(
+    ("kind", _CATEGORY),
     ("run", pa.int32()),
-    ("shuffled", pa.bool_()),
     ("prompt_id", pa.int64()),
     ("sample", pa.int32()),
     ("source", _CATEGORY),
@@ -65,9 +68,35 @@ SCORES = _schema(
     ("sample", pa.int32()),
     ("source", _CATEGORY),
     ("toxic", pa.int8(), True),
+    ("toxicity", pa.float32(), True),
     ("true_reward", pa.float32(), True),
     ("irl_reward", pa.float32()),
     ("irl_ensemble", pa.float32(), True),
+    ("irl_std", pa.float32(), True),
+)
+RUN_CORRELATIONS = _schema(
+    ("run", pa.int32()), ("other_run", pa.int32()), ("spearman", pa.float64(), True)
+)
+TOKEN_CREDITS = _schema(
+    ("prompt_id", pa.int64()),
+    ("sample", pa.int32()),
+    ("source", _CATEGORY),
+    ("position", pa.int32()),
+    ("token", pa.string()),
+    ("reward", pa.float32()),
+    ("credit", pa.float32()),
+)
+NGRAMS = _schema(("ngram", pa.string()), ("weight", pa.float64()), ("texts", pa.int64()))
+DISAGREEMENTS = _schema(
+    ("kind", _CATEGORY),
+    ("disagreement", pa.float64()),
+    ("prompt_id", pa.int64()),
+    ("sample", pa.int32()),
+    ("source", _CATEGORY),
+    ("prompt", pa.string()),
+    ("completion", pa.string()),
+    ("true_reward", pa.float32(), True),
+    ("irl_reward", pa.float32()),
     ("irl_std", pa.float32(), True),
 )
 

@@ -18,7 +18,7 @@ def main(params: Params) -> None:
     else:
         model, tokenizer = obtain("policy", group, params.compute, key="base_policy")
         facts = {"parameters": model.num_parameters()}
-    save(model, tokenizer, "models/base")
+    save((model, tokenizer), "models/base")
     write_json({"base_policy": facts}, "metrics/base_policy.json")
 
 

@@ -15,15 +15,22 @@ def main(params: Params) -> None:
     started = time.monotonic()
     pairs = read_table("data/pairs.parquet", PAIRS)
     prompts = read_prompts("data/prompts.parquet", "valid", "test")
-    body, tokenizer = load("classifier", Path("models/base"), params.compute, num_labels=1)
+    body = load("classifier", Path("models/base"), params.compute, num_labels=1)
     fitted = fit_rewards(
-        pairs, prompts, body, tokenizer, params.irl, params.compute, seed=params.seed
+        pairs,
+        prompts,
+        body,
+        params.irl,
+        params.parts,
+        params.compute,
+        seed=params.seed,
+        store=Path(".irl_runs"),
     )
     write_table(fitted.runs, "data/irl_runs.parquet", IRL_RUNS)
     write_table(fitted.scores, "data/irl_scores.parquet", IRL_SCORES)
     write_csv(fitted.curve(), "metrics/curves/irl.csv")
     fitted.reward.save("models/irl_reward")
-    facts = fitted.summary() | {"seconds": time.monotonic() - started}
+    facts = fitted.facts | {"seconds": time.monotonic() - started}
     write_json({"maxmargin_irl": facts}, "metrics/maxmargin_irl.json")
 
 

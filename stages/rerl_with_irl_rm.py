@@ -25,7 +25,7 @@ def main(params: Params) -> None:
         seed=params.seed,
         curve="metrics/curves/rerl.csv",
     )
-    save(policy, tokenizer, "models/rerl")
+    save((policy, tokenizer), "models/rerl")
     write_json({"rerl_with_irl_rm": facts}, "metrics/rerl_with_irl_rm.json")
 
 

@@ -15,7 +15,7 @@ def main(params: Params) -> None:
     prompts = read_prompts("data/prompts.parquet", "rl")
     policy, tokenizer = load("policy", Path("models/base"), params.compute)
     reward = load_true_reward(
-        Path("models/true_reward"), params.compute, toxic_label=params.true_reward.toxic_label
+        Path("models/true_reward"), params.compute, params.true_reward, params.parts
     )
     human = (prompts["prompt"] + prompts["human_completion"]).tolist()
     facts = train_on_reward(
@@ -28,7 +28,7 @@ def main(params: Params) -> None:
         seed=params.seed,
         curve="metrics/curves/rlhf.csv",
     )
-    save(policy, tokenizer, "models/rlhf")
+    save((policy, tokenizer), "models/rlhf")
     write_json({"rlhf_train": facts}, "metrics/rlhf_train.json")
 
 

@@ -26,7 +26,7 @@ def main(params: Params) -> None:
         reward.score(held_out["text"].tolist()), held_out["toxic"].to_numpy()
     )
     facts |= agreement | {"tfidf_accuracy": word_list_accuracy(comments)}
-    save(model, tokenizer, "models/true_reward")
+    save((model, tokenizer), "models/true_reward")
     write_json({"true_reward": facts}, "metrics/true_reward.json")
 
 

@@ -48,7 +48,7 @@ def policy_folder(
     folder = tmp_path_factory.mktemp("models") / "policy"
     torch.manual_seed(0)
     model, tokenizer, _ = train_policy(comments, params.base_policy.scratch, params.compute, seed=0)
-    save(model, tokenizer, folder)
+    save((model, tokenizer), folder)
     return folder
 
 
@@ -61,7 +61,7 @@ def classifier_folder(
     model, tokenizer, _ = train_classifier(
         comments, params.true_reward.scratch, params.compute, seed=0
     )
-    save(model, tokenizer, folder)
+    save((model, tokenizer), folder)
     return folder
 
 

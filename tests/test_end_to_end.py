@@ -43,7 +43,7 @@ SMALL = {
     "irl.lr": 1e-3,
     "irl.epochs": 6,
     "irl.runs": 2,
-    "irl.shuffled_runs": 2,
+    "irl.control_runs": 2,
     "evaluate.resamples": 100,
 }
 Run = Callable[..., subprocess.CompletedProcess[str]]

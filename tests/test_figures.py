@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from inverse_rlhf.figures import confusion_points, draw_figures, roc_points
+from inverse_rlhf.rewards import RewardCard
 
 
 @pytest.fixture
@@ -28,15 +29,14 @@ def runs() -> pd.DataFrame:
     rows = [
         {
             "run": run,
-            "shuffled": shuffled,
+            "kind": kind,
             "epoch": epoch,
             "loss": 1 / epoch,
             "valid_discrimination": 0.5 + 0.1 * epoch,
             "selected": epoch == 2,
-            "threshold": 0.1,
         }
         for run in range(3)
-        for shuffled in (False, True)
+        for kind in ("fit", "shuffled")
         for epoch in (1, 2)
     ]
     return pd.DataFrame(rows)
@@ -48,7 +48,27 @@ def draw(scores: pd.DataFrame, runs: pd.DataFrame, folder: Path) -> dict[str, by
         {name: [1.0, 2.0, 3.0] for name in ("step", "reward", "kl", "length", "entropy")}
     )
     policies = dict.fromkeys(("base", "rlhf", "rerl"), rate)
-    draw_figures(scores, runs, policies, {"rlhf": curve, "rerl": curve}, 1, folder)
+    row = {"roc_auc": {"value": 0.9, "median": 0.9, "low": 0.8, "high": 0.95}}
+    rewards = {"runs": 3, "true_threshold": 0.0, "test": row, "ensemble": row}
+    rewards |= {"reference": {"log_ratio": row}, "controls": {"shuffled": row, "length": {}}}
+    index = pd.MultiIndex.from_product([range(3), range(3)], names=["run", "other_run"])
+    correlations = pd.DataFrame({"spearman": 1.0}, index=index).reset_index()
+    card = RewardCard(
+        features=["hidden_state"],
+        pooling="last",
+        mean=0.0,
+        std=1.0,
+        threshold=0.1,
+        thresholds={"otsu": 0.1},
+        run=1,
+        epoch=2,
+        valid_discrimination=0.7,
+        method="standard",
+        loss="hinge",
+        trainable="head",
+    )
+    curves = {"rlhf": curve, "rerl": curve}
+    draw_figures(scores, runs, rewards, policies, curves, correlations, card, folder)
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
@@ -56,15 +76,15 @@ def test_all_figures_the_same_twice(
     scores: pd.DataFrame, runs: pd.DataFrame, tmp_path: Path
 ) -> None:
     first = draw(scores, runs, tmp_path / "one")
-    assert len(first) == 7
+    assert len(first) == 8
     assert all(len(content) > 5000 and content[:4] == b"\x89PNG" for content in first.values())
     assert first == draw(scores, runs, tmp_path / "two")
 
 
 def test_one_class_is_drawn(scores: pd.DataFrame, runs: pd.DataFrame, tmp_path: Path) -> None:
     civil = scores.assign(true_reward=scores["true_reward"].abs() + 1)
-    assert len(draw(civil, runs, tmp_path / "one")) == 7
-    assert roc_points(civil).empty
+    assert len(draw(civil, runs, tmp_path / "one")) == 8
+    assert roc_points(civil, 0.0).empty
 
 
 def test_points_by_hand() -> None:
@@ -75,9 +95,9 @@ def test_points_by_hand() -> None:
             "irl_reward": [-5.0, -1.0, 1.0, 0.0],
         }
     )
-    points = confusion_points(scores, 0.0)
+    points = confusion_points(scores, 0.0, 0.0)
     assert points["actual"].tolist() == ["toxic", "non-toxic", "non-toxic"]
     assert points["predicted"].tolist() == ["toxic", "toxic", "non-toxic"]
-    roc = roc_points(scores)
+    roc = roc_points(scores, 0.0)
     assert roc.iloc[-1].tolist() == [1.0, 1.0]
     assert roc["true_positive_rate"][roc["false_positive_rate"] == 0].max() == 1

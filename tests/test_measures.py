@@ -1,15 +1,31 @@
 """Distances, agreement, intervals and text measures: invariances, twins and cases by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from sklearn import metrics
 
-from inverse_rlhf.irl.selection import median_run, midpoint_threshold, otsu_threshold
-from inverse_rlhf.measures.agreement import METRICS, Truth, compare, label_agreement
+from inverse_rlhf.irl.selection import median_run
+from inverse_rlhf.irl.thresholds import THRESHOLDS, midpoint, otsu, thresholds
+from inverse_rlhf.measures.agreement import (
+    METRICS,
+    Truth,
+    best_accuracy,
+    compare,
+    label_agreement,
+)
 from inverse_rlhf.measures.distance import epic_distance, starc_distance
-from inverse_rlhf.measures.intervals import bootstrap, spread
+from inverse_rlhf.measures.intervals import (
+    bootstrap,
+    bootstrap_runs,
+    paired_difference,
+    paired_runs,
+    spread,
+)
+from inverse_rlhf.measures.runs import agreement_report, correlation_table
 from inverse_rlhf.measures.text import distinct, empty, repeated
 
 REWARDS = arrays(np.float64, (6, 4), elements=st.integers(-100, 100).map(float))
@@ -47,8 +63,8 @@ def test_starc_by_hand() -> None:
 )
 def test_otsu_moves_with_the_scores(scores: np.ndarray, scale: int, shift: int) -> None:
     moved = scale * scores + shift
-    below = scores < otsu_threshold(scores)
-    np.testing.assert_array_equal(moved < otsu_threshold(moved), below)
+    below = scores < otsu(scores, scores)
+    np.testing.assert_array_equal(moved < otsu(moved, moved), below)
 
 
 def test_otsu_is_the_best_of_all_cuts() -> None:
@@ -60,17 +76,34 @@ def test_otsu_is_the_best_of_all_cuts() -> None:
         for i in range(1, 65)
         for p, q in [(ordered[:i], ordered[i:])]
     ]
-    assert (scores < otsu_threshold(scores)).sum() == int(np.argmin(cost)) + 1
+    assert (scores < otsu(scores, scores)).sum() == int(np.argmin(cost)) + 1
 
 
 def test_otsu_of_equal_scores_is_the_score() -> None:
-    assert otsu_threshold(np.full(5, 2.5)) == 2.5
+    assert otsu(np.full(5, 2.5), np.zeros(2)) == 2.5
 
 
 def test_midpoint_and_median_run() -> None:
-    assert midpoint_threshold(np.array([0.0, 2.0]), np.array([5.0])) == 3.0
+    assert midpoint(np.array([0.0, 2.0]), np.array([5.0])) == 3.0
     assert median_run([0.9, 0.1, 0.5]) == 2
     assert median_run([0.9, 0.1, 0.5, 0.7]) == 2
+
+
+def test_every_threshold_cuts_between_two_kinds() -> None:
+    """Base texts are good or bad, aligned ones good: the best cut is near 0."""
+    generator = np.random.default_rng(4)
+    good, bad = generator.normal(3, 1, 600), generator.normal(-3, 1, 400)
+    found = thresholds(np.concatenate([good[:300], bad]), good[300:])
+    assert set(found) == set(THRESHOLDS)
+    for name in set(found) - {"midpoint"}:
+        assert abs(found[name]) < 1.2, name
+    assert found["midpoint"] > found["otsu"]
+
+
+@pytest.mark.parametrize("base", [np.zeros(9), np.array([1.0])])
+def test_thresholds_of_constant_scores(base: np.ndarray) -> None:
+    if len(base) > 1:
+        assert all(np.isfinite(value) for value in thresholds(base, base).values())
 
 
 def truth(reward: np.ndarray) -> Truth:
@@ -130,6 +163,66 @@ def test_bootstrap_covers_a_known_mean() -> None:
         )["mean"]
         covered += interval["low"] < 0 < interval["high"]
     assert 50 <= covered <= 60
+
+
+@given(REWARDS, REWARDS, st.integers(-90, 90))
+def test_label_agreement_is_that_of_scikit_learn(
+    reward: np.ndarray, other: np.ndarray, threshold: int
+) -> None:
+    toxic, called = other.ravel() < 0, reward.ravel() < threshold
+    if toxic.all() or not toxic.any():
+        return
+    found = label_agreement(reward.ravel(), toxic, threshold=float(threshold))
+    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(toxic, called))
+    assert found["balanced_accuracy"] == pytest.approx(
+        metrics.balanced_accuracy_score(toxic, called)
+    )
+    assert found["f1"] == pytest.approx(metrics.f1_score(toxic, called, zero_division=0))
+    assert found["roc_auc"] == pytest.approx(metrics.roc_auc_score(toxic, -reward.ravel()))
+
+
+@given(REWARDS, REWARDS)
+def test_no_cut_beats_the_best_one(reward: np.ndarray, other: np.ndarray) -> None:
+    toxic = other < 0
+    cuts = [-np.inf, *np.unique(reward), np.inf]
+    slow = max(((reward < cut) == toxic).mean() for cut in cuts)
+    assert best_accuracy(reward, toxic) == pytest.approx(slow)
+
+
+def test_paired_differences() -> None:
+    generator = np.random.default_rng(3)
+    noise = generator.normal(size=500)
+    first, second = pd.DataFrame({"x": noise + 0.5}), pd.DataFrame({"x": noise})
+    row = paired_difference(first, second)["x"]
+    assert row["low"] == pytest.approx(0.5)
+    assert row["p_value"] == pytest.approx(2 / 501)
+    assert paired_difference(first, first)["x"]["p_value"] == 1
+    runs = [{"x": value} for value in noise[:30]]
+    better = [{"x": value + 0.2} for value in noise[:30]]
+    assert paired_runs(better, runs, seed=0)["x"]["low"] == pytest.approx(0.2)
+    assert paired_runs(better, runs, seed=0)["x"]["p_value"] < 1e-6
+    assert paired_runs(runs, runs, seed=0)["x"]["p_value"] == 1
+
+
+def test_interval_of_the_median_run_holds_both_spreads() -> None:
+    """Runs that differ widen it; with one run it is the plain bootstrap."""
+    sample = np.random.default_rng(5).normal(size=(9, 40))
+    same = [lambda rows: {"x": float(sample[0][rows].mean())}] * 9
+    apart = [lambda rows, run=run: {"x": float(sample[run][rows].mean()) + run} for run in range(9)]
+    candidates = {"same": same, "apart": apart}
+    values = {name: [run(np.arange(40)) for run in runs] for name, runs in candidates.items()}
+    draws = bootstrap_runs(candidates, values, 40, resamples=400, seed=0)
+    assert draws["apart"]["x"].std() > 2 * draws["same"]["x"].std()
+    assert draws["same"]["x"].std() == pytest.approx(sample[0].std() / 40**0.5, rel=0.15)
+
+
+def test_agreement_of_runs_by_hand() -> None:
+    rewards = np.array([[0.0, 1.0, 2.0], [0.0, 2.0, 4.0], [2.0, 1.0, 0.0]])
+    report = agreement_report(rewards, rewards < 1.5, rewards.std(axis=0))
+    assert report["spearman"]["negative_share"] == pytest.approx(2 / 3)
+    assert report["spearman"]["max"] == pytest.approx(1)
+    assert report["label_agreement"] == pytest.approx((1 / 3 + 1 / 3 + 1 / 3) / 3)
+    assert len(correlation_table(rewards, [4, 5, 6])) == 9
 
 
 def test_distinct_by_hand() -> None:

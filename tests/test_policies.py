@@ -10,7 +10,7 @@ import torch
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.likelihood import likelihoods
+from inverse_rlhf.likelihood import likelihood_table
 from inverse_rlhf.models import load
 from inverse_rlhf.params import Params
 from inverse_rlhf.policy_gradient import CURVE, standardise, train_on_reward
@@ -90,22 +90,27 @@ def test_likelihoods_are_the_naive_ones(policy: Any, params: Params) -> None:
         ["About", "On Monday's map"],
         [" the table.", " you are a fool. Get lost!"],
     )
-    found = likelihoods(prompts, completions, other, base, tokenizer, params.compute)
+    rows = pd.DataFrame({"prompt": prompts, "completion": completions, "prompt_id": [0, 1]})
+    rows = rows.assign(split="test", source="base", sample=0)
+    found = likelihood_table(rows, other, base, tokenizer, params.compute)
     for index, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
         head, tail = (tokenizer(text)["input_ids"] for text in (prompt, completion))
         ids = torch.tensor([head + tail])
         with torch.no_grad():
             p, q = (model(ids).logits[0].log_softmax(-1) for model in (other, base))
-        kl = nll = 0.0
+        kl = nll = own_nll = 0.0
         for position in range(len(head), ids.shape[1]):
             before = position - 1
             kl += float((p[before].exp() * (p[before] - q[before])).sum())
             nll -= float(q[before, ids[0, position]])
-        assert found.kl[index] == pytest.approx(kl, rel=1e-3)
-        assert found.nll[index] == pytest.approx(nll, rel=1e-4)
-        assert found.tokens[index] == len(tail)
-    same = likelihoods(prompts, completions, base, base, tokenizer, params.compute)
-    np.testing.assert_allclose(same.kl, 0, atol=1e-5)
+            own_nll -= float(p[before, ids[0, position]])
+        row = found.loc[("test", "base", index, 0)]
+        assert row["kl"] == pytest.approx(kl, rel=1e-3)
+        assert row["nll"] == pytest.approx(nll, rel=1e-4)
+        assert row["own_nll"] == pytest.approx(own_nll, rel=1e-4)
+        assert row["tokens"] == len(tail)
+    same = likelihood_table(rows, base, base, tokenizer, params.compute)
+    np.testing.assert_allclose(same["kl"], 0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("labels", "toxic"), [(1, 1), (2, 1), (2, 0), (3, 2)])

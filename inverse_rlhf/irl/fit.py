@@ -1,7 +1,7 @@
-"""Fit all runs on the pairs, choose the median one, and put everything into tables."""
+"""Fit all runs on the pairs, choose the reward to export, and put everything into tables."""
 
-import tempfile
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,28 +9,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.features import encode, hidden_states
-from inverse_rlhf.irl.linear import fit_heads
-from inverse_rlhf.irl.network import RewardNetwork, Texts, fit_networks
+from inverse_rlhf.irl.design import Design, build_design
+from inverse_rlhf.irl.exact import solve_heads
+from inverse_rlhf.irl.failure_aware import correct_heads
+from inverse_rlhf.irl.linear import Heads, fit_heads, random_heads
+from inverse_rlhf.irl.network import RewardNetwork, Texts
+from inverse_rlhf.irl.posterior import BayesianFit, fit_posterior, outlier_report, posterior_report
 from inverse_rlhf.irl.runs import Run, plan_runs
-from inverse_rlhf.irl.selection import median_run, midpoint_threshold, otsu_threshold
-from inverse_rlhf.params import Compute, Irl
+from inverse_rlhf.irl.selection import median_run
+from inverse_rlhf.irl.store import Fit, RunStore, store_key
+from inverse_rlhf.irl.thresholds import thresholds
+from inverse_rlhf.models import keep_bottom_blocks
+from inverse_rlhf.params import Compute, Irl, Parts
 from inverse_rlhf.rewards import IrlReward, RewardCard
 
-_FROM_RUNS = (
-    "run",
-    "epoch",
-    "valid_discrimination",
-    "mean",
-    "std",
-    "threshold",
-    "threshold_midpoint",
-)
+Body = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 
 @dataclass(frozen=True)
@@ -40,57 +38,33 @@ class FittedRewards:
     Attributes:
         runs: one row a run and epoch, as the irl_runs table has them.
         scores: one row a run and valid or test text, as the irl_scores table has them.
-        reward: the run of median discrimination.
+        reward: the one that re-RL uses.
+        facts: what is known without the true reward.
     """
 
     runs: pd.DataFrame
     scores: pd.DataFrame
     reward: IrlReward
+    facts: dict[str, Any]
 
     def curve(self) -> pd.DataFrame:
-        """Loss and discrimination by epoch of the run that `reward` comes from."""
-        rows = (self.runs["run"] == self.reward.card.run) & ~self.runs["shuffled"]
-        return self.runs.loc[rows, ["epoch", "loss", "valid_discrimination"]]
-
-    def summary(self) -> dict[str, Any]:
-        """Facts about the runs, none of which needs the true reward."""
-        selected = self.runs[self.runs["selected"]]
-        chosen = selected[~selected["shuffled"]]["valid_discrimination"]
-        shuffled = selected[selected["shuffled"]]["valid_discrimination"]
-        return {
-            "runs": len(chosen),
-            "median_run": self.reward.card.run,
-            "epoch": self.reward.card.epoch,
-            "valid_discrimination": {
-                "median": chosen.median(),
-                "min": chosen.min(),
-                "max": chosen.max(),
-                "shuffled_median": shuffled.median(),
-            },
-        }
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """One run: history by epoch, chosen epoch (from 1), rewards of all texts, trained weights."""
-
-    run: Run
-    loss: list[float]
-    valid_discrimination: list[float]
-    epoch: int
-    rewards: np.ndarray
-    state: Path
+        """Loss and discrimination by epoch of the fit of median discrimination."""
+        fits = self.runs[(self.runs["kind"] == "fit")]
+        number = _median_number(fits)
+        columns = ["epoch", "loss", "valid_discrimination"]
+        return fits.loc[fits["run"] == number, columns]
 
 
 def fit_rewards(
     pairs: pd.DataFrame,
     prompts: pd.DataFrame,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    body: Body,
     params: Irl,
+    parts: Parts,
     compute: Compute,
     *,
     seed: int,
+    store: Path,
 ) -> FittedRewards:
     """Recover the reward from pairs: fitted on `irl`, chosen on `valid`, applied to `test`.
 
@@ -98,7 +72,9 @@ def fit_rewards(
         pairs: the pairs table.
         prompts: prompt_id, prompt, human_completion and split of the valid and test prompts, for
             the rewards of the human completions.
-        model: the base policy's body with a one-output head (a sequence classifier).
+        body: the base policy's body with a one-output head (a sequence classifier), loaded from the
+            folder `name_or_path`, and its tokenizer.
+        store: folder for finished runs, removed in the end.
 
     Raises:
         UserError: a split without pairs, or a fit that is not finite.
@@ -106,145 +82,288 @@ def fit_rewards(
     for split in ("irl", "valid", "test"):
         if not (pairs["split"] == split).any():
             raise UserError(f"data/pairs.parquet has no pairs in split {split}: run `dvc repro`")
+    if params.blocks != "all":
+        keep_bottom_blocks(body[0], params.blocks)
     texts = _all_texts(pairs, prompts)
-    with tempfile.TemporaryDirectory() as folder:
-        fits = list(_fits(texts, model, tokenizer, params, compute, seed, Path(folder)))
-        table = _runs_table(fits, texts)
-        row = _median_row(table)
-        fit = next(f for f in fits if not f.run.shuffled and f.run.number == row["run"])
-        _load_state(model, fit.state)
-    card = RewardCard(
-        pooling=params.pooling,
-        loss=params.loss,
-        trainable=params.trainable,
-        **{name: row[name] for name in _FROM_RUNS},
-    )
-    reward = IrlReward(model.eval(), tokenizer, compute, card)
-    return FittedRewards(table, _scores_table(fits, texts), reward)
+    kept = RunStore(store, _key(texts, body[0], params, parts, seed))
+    runs = plan_runs(params, seed=seed)
+    problem = _Problem(texts, body, params, parts, compute, seed)
+    method = _fit_linear if params.trainable == "head" else _fit_networks
+    export, facts = method(problem, runs, kept)
+    fits = [fit for run in runs if (fit := kept.get(run))]
+    table = pd.concat([_run_rows(fit, texts, params) for fit in fits], ignore_index=True)
+    reward = _exported(problem, fits, table, kept, export)
+    scores = _scores_table(fits, texts)
+    kept.clear()
+    return FittedRewards(table, scores, reward, _facts(table, reward.card) | facts)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What all runs share."""
+
+    texts: pd.DataFrame
+    body: Body
+    params: Irl
+    parts: Parts
+    compute: Compute
+    seed: int
+
+    def rows(self, split: str) -> np.ndarray:
+        """Row numbers of aligned and base texts of a split's pairs, shape (pairs, 2)."""
+        inside = self.texts["split"] == split
+        rows = [np.flatnonzero(inside & (self.texts["source"] == s)) for s in ("aligned", "base")]
+        return np.stack(rows, axis=1)
+
+
+# What is exported, from trained weights of one run or of the ensemble's linear combination.
+_Export = Callable[[list[tuple[float, dict[str, torch.Tensor]]], RewardCard], IrlReward]
+
+
+def _key(texts: pd.DataFrame, model: PreTrainedModel, params: Irl, parts: Parts, seed: int) -> str:
+    """What the number of runs and the choice among them change is no part of it."""
+    settings = params.model_dump(exclude={"runs", "control_runs", "reward", "threshold"})
+    if params.method == "bayes":  # its draws are made together
+        settings["runs"] = params.runs
+    versions = (torch.__version__, np.__version__, str(model.device))
+    return store_key([texts], Path(model.name_or_path), repr((settings, parts, seed, versions)))
 
 
 def _all_texts(pairs: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFrame:
-    """Every text to score: prompt_id, sample, source, split, text; pairs keep their order."""
+    """Every text to score: prompt_id, sample, source, split, prompt, completion, text."""
     parts = [
-        pairs.assign(source=source, text=pairs["prompt"] + pairs[f"{source}_completion"])
+        pairs.assign(source=source, completion=pairs[f"{source}_completion"])
         for source in ("base", "aligned")
     ]
     human = prompts[prompts["split"].isin(["valid", "test"])]
-    text = human["prompt"] + human["human_completion"]
-    parts.append(human.assign(source="human", sample=0, text=text))
-    columns = ["prompt_id", "sample", "source", "split", "text"]
-    return pd.concat([part[columns].astype({"split": str}) for part in parts], ignore_index=True)
+    parts.append(human.assign(source="human", sample=0, completion=human["human_completion"]))
+    columns = ["prompt_id", "sample", "source", "split", "prompt", "completion"]
+    table = pd.concat([part[columns].astype({"split": str}) for part in parts], ignore_index=True)
+    return table.assign(text=table["prompt"] + table["completion"])
 
 
-def _pair_rows(texts: pd.DataFrame, split: str) -> np.ndarray:
-    """Row numbers of aligned and base texts of a split's pairs, shape (pairs, 2)."""
-    in_split = texts["split"] == split
-    rows = [np.flatnonzero(in_split & (texts["source"] == s)) for s in ("aligned", "base")]
-    return np.stack(rows, axis=1)
-
-
-def _fits(
-    texts: pd.DataFrame,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    params: Irl,
-    compute: Compute,
-    seed: int,
-    folder: Path,
-) -> Iterator[_Fit]:
-    runs = plan_runs(params, seed=seed)
-    train, valid = _pair_rows(texts, "irl"), _pair_rows(texts, "valid")
-    if params.trainable == "head":
-        features = hidden_states(
-            texts["text"].tolist(), model, tokenizer, compute, pooling=params.pooling
-        )
-        yield from _head_fits(features, train, valid, runs, params, model.device, folder)
-        return
-    network = RewardNetwork(model, tokenizer, params, compute)
-    encoded = Texts(encode(texts["text"].tolist(), model, tokenizer), train, valid)
-    for run, fit, rewards in tqdm(fit_networks(network, encoded, runs), "runs", total=len(runs)):
-        path = folder / f"{run.shuffled}-{run.number}.safetensors"
-        if not run.shuffled:
-            save_file(fit.state, path)
-        yield _Fit(run, fit.loss, fit.valid_discrimination, fit.epoch, rewards, path)
-
-
-def _head_fits(
-    features: np.ndarray,
-    train: np.ndarray,
-    valid: np.ndarray,
-    runs: list[Run],
-    params: Irl,
-    device: torch.device,
-    folder: Path,
-) -> Iterator[_Fit]:
-    phi = torch.from_numpy(features).to(device)
-    heads = fit_heads(
-        phi[train[:, 0]] - phi[train[:, 1]], phi[valid[:, 0]] - phi[valid[:, 1]], runs, params
+def _fit_linear(
+    problem: _Problem, runs: list[Run], kept: RunStore
+) -> tuple[_Export, dict[str, Any]]:
+    texts, params = problem.texts, problem.params
+    design = build_design(
+        texts["text"].tolist(),
+        (texts["split"] == "irl").to_numpy(),
+        *problem.body,
+        params,
+        problem.parts,
+        problem.compute,
     )
+    phi = torch.from_numpy(design.matrix).to(problem.body[0].device)
+    deltas = {split: _deltas(phi, problem.rows(split)) for split in ("irl", "valid", "test")}
+    facts, bayesian = {}, None
+    if params.method == "bayes":
+        scale = phi[torch.from_numpy((texts["split"] == "irl").to_numpy())].std(dim=0)
+        bayesian = fit_posterior(deltas, scale, params, seed=problem.seed)
+        facts["bayes"] = posterior_report(bayesian, deltas)
+        facts["outliers"] = outlier_report(texts, *problem.body, problem.compute, seed=problem.seed)
+    missing = [run for run in runs if kept.get(run) is None]
+    for kind in ("fit", "plain", "shuffled", "random_head"):
+        group = [run for run in missing if run.kind == kind]
+        if group:
+            heads = _heads(deltas["irl"], deltas["valid"], group, params, bayesian)
+            _keep_heads(heads, group, phi, kept)
+    return _linear_export(problem, design), facts
+
+
+def _deltas(phi: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
+    """Aligned minus base features, (pairs, features)."""
+    return phi[rows[:, 0]] - phi[rows[:, 1]]
+
+
+def _heads(
+    train: torch.Tensor,
+    valid: torch.Tensor,
+    runs: Sequence[Run],
+    params: Irl,
+    bayesian: BayesianFit | None,
+) -> Heads:
+    """The heads of runs of one kind."""
+    if runs[0].kind == "random_head":
+        return random_heads(train, valid, runs, params)
+    if bayesian is not None:
+        return bayesian.draws(runs, train, valid)
+    heads = (solve_heads if params.solver == "exact" else fit_heads)(train, valid, runs, params)
+    if params.method == "failure_aware" and runs[0].kind != "plain":
+        return correct_heads(heads, train, valid, runs, params)
+    return heads
+
+
+def _keep_heads(heads: Heads, runs: Sequence[Run], phi: torch.Tensor, kept: RunStore) -> None:
     rewards = (heads.weight @ phi.T).cpu().numpy()
     for index, run in enumerate(runs):
-        path = folder / f"{run.shuffled}-{run.number}.safetensors"
-        save_file({"score.weight": heads.weight[index : index + 1].cpu().clone()}, path)
-        yield _Fit(
+        fit = Fit(
             run,
             heads.loss[index].tolist(),
             heads.valid_discrimination[index].tolist(),
             int(heads.epoch[index]),
             rewards[index],
-            path,
         )
+        kept.put(fit, {"weight": heads.weight[index].cpu()})
 
 
-def _load_state(model: PreTrainedModel, path: Path) -> None:
-    unknown = model.load_state_dict(load_file(path), strict=False).unexpected_keys
-    assert not unknown, unknown
+def _linear_export(problem: _Problem, design: Design) -> _Export:
+    """Linear rewards add up: the ensemble of heads is a head."""
+
+    def export(
+        weighted: list[tuple[float, dict[str, torch.Tensor]]], card: RewardCard
+    ) -> IrlReward:
+        weights = [factor * state["weight"].double().numpy() for factor, state in weighted]
+        raw = design.raw(np.sum(weights, axis=0))
+        body = None
+        if design.hidden:
+            body = problem.body
+            with torch.no_grad():
+                head = body[0].score.weight
+                head[0].copy_(torch.from_numpy(raw[: design.hidden]))
+            body[0].eval()
+        return IrlReward(body, design.text_reward(raw), problem.compute, card)
+
+    return export
 
 
-def _runs_table(fits: list[_Fit], texts: pd.DataFrame) -> pd.DataFrame:
-    return pd.concat([_run_rows(fit, texts) for fit in fits], ignore_index=True)
+def _fit_networks(
+    problem: _Problem, runs: list[Run], kept: RunStore
+) -> tuple[_Export, dict[str, Any]]:
+    model, tokenizer = problem.body
+    network = RewardNetwork(model, tokenizer, problem.params, problem.compute)
+    all_texts = problem.texts["text"].tolist()
+    encoded = encode(all_texts, model, tokenizer)
+    texts = Texts(encoded, problem.rows("irl"), problem.rows("valid"))
+    missing = [run for run in runs if kept.get(run) is None]
+    random = [run for run in missing if run.kind == "random_head"]
+    if random:
+        pooling = problem.params.pooling
+        phi = torch.from_numpy(
+            hidden_states(all_texts, model, tokenizer, problem.compute, pooling=pooling)
+        )
+        train, valid = _deltas(phi, texts.train), _deltas(phi, texts.valid)
+        _keep_heads(random_heads(train, valid, random, problem.params), random, phi, kept)
+    for run in tqdm([run for run in missing if run.kind != "random_head"], "runs"):
+        fit = network.fit(texts, run)
+        rewards = network.score(texts.encoded)
+        history = Fit(run, fit.loss, fit.valid_discrimination, fit.epoch, rewards)
+        kept.put(history, fit.state if run.kind == "fit" else {})
+
+    def export(
+        weighted: list[tuple[float, dict[str, torch.Tensor]]], card: RewardCard
+    ) -> IrlReward:
+        network.set_state(weighted[0][1])
+        return IrlReward((model.eval(), tokenizer), None, problem.compute, card)
+
+    return export, {}
 
 
-def _run_rows(fit: _Fit, texts: pd.DataFrame) -> pd.DataFrame:
+def _exported(
+    problem: _Problem, fits: list[Fit], table: pd.DataFrame, kept: RunStore, export: _Export
+) -> IrlReward:
+    """The reward that `irl.reward` names, with its card."""
+    params, texts = problem.params, problem.texts
+    own = [fit for fit in fits if fit.run.kind == "fit"]
+    chosen = table[(table["kind"] == "fit") & table["selected"]].set_index("run")
+    discriminations: dict[int, float] = chosen["valid_discrimination"].to_dict()  # type: ignore[assignment]
+    found = {
+        "features": params.features,
+        **params.model_dump(include={"pooling", "method", "loss", "trainable"}),
+    }
+    if params.reward != "ensemble":
+        number = _median_number(table[table["kind"] == "fit"])
+        number = number if params.reward == "median_run" else params.reward
+        fit = next(fit for fit in own if fit.run.number == number)
+        card = RewardCard(
+            **found,
+            **_described(fit.rewards, texts, params),
+            run=number,
+            epoch=fit.epoch,
+            valid_discrimination=discriminations[number],
+        )
+        return export([(1.0, kept.state(fit.run))], card)
+    stds = chosen["std"].loc[[fit.run.number for fit in own]].to_numpy(dtype=np.float64)
+    factors: list[float] = (1 / (len(own) * stds)).tolist()
+    rewards = np.sum([f * fit.rewards for f, fit in zip(factors, own, strict=True)], axis=0)
+    aligned, base = rewards[problem.rows("valid")].T
+    card = RewardCard(
+        **found,
+        **_described(rewards, texts, params),
+        run=None,
+        epoch=None,
+        valid_discrimination=float((aligned > base).mean()),
+    )
+    states = [(f, kept.state(fit.run)) for f, fit in zip(factors, own, strict=True)]
+    return export(states, card)
+
+
+def _described(rewards: np.ndarray, texts: pd.DataFrame, params: Irl) -> dict[str, Any]:
+    """Mean, std and thresholds of a reward, from the rewards of all texts."""
+    fitted = rewards[texts["split"] == "irl"].astype(np.float64)
+    valid = texts["split"] == "valid"
+    base, aligned = (
+        rewards[valid & (texts["source"] == source)].astype(np.float64)
+        for source in ("base", "aligned")
+    )
+    with warnings.catch_warnings():  # of a mixture fitted to a reward that is constant
+        warnings.simplefilter("ignore")
+        cuts = thresholds(base, aligned)
+    return {
+        "mean": fitted.mean(),
+        "std": max(fitted.std(), np.finfo(np.float32).tiny),
+        "threshold": cuts[params.threshold],
+        "thresholds": cuts,
+    }
+
+
+def _run_rows(fit: Fit, texts: pd.DataFrame, params: Irl) -> pd.DataFrame:
     if not np.isfinite(fit.rewards).all() or not np.isfinite(fit.loss).all():
-        raise UserError(f"run {fit.run.number} is not finite: lower irl.lr or irl.max_grad_norm")
+        raise UserError(f"run {fit.run.name} is not finite: lower irl.lr or irl.max_grad_norm")
     epochs = np.arange(1, len(fit.loss) + 1)
     rows = pd.DataFrame(
         {
+            "kind": fit.run.kind,
             "run": fit.run.number,
-            "shuffled": fit.run.shuffled,
             "epoch": epochs,
             "loss": fit.loss,
             "valid_discrimination": fit.valid_discrimination,
             "selected": epochs == fit.epoch,
         }
     )
-    fitted = fit.rewards[texts["split"] == "irl"].astype(np.float64)
-    valid = texts["split"] == "valid"
-    base = fit.rewards[valid & (texts["source"] == "base")]
-    aligned = fit.rewards[valid & (texts["source"] == "aligned")]
-    rows.loc[rows["selected"], ["mean", "std", "threshold", "threshold_midpoint"]] = [
-        fitted.mean(),
-        max(fitted.std(), np.finfo(np.float32).tiny),
-        otsu_threshold(base),
-        midpoint_threshold(base, aligned),
-    ]
+    described = _described(fit.rewards, texts, params)
+    cuts = {f"threshold_{name}": cut for name, cut in described.pop("thresholds").items()}
+    for name, value in (described | cuts).items():
+        rows.loc[rows["selected"], name] = value
     return rows
 
 
-def _median_row(runs: pd.DataFrame) -> dict[str, Any]:
-    """The chosen epoch of the median run."""
-    chosen = runs[runs["selected"] & ~runs["shuffled"]].sort_values("run")
-    return dict(chosen.iloc[median_run(chosen["valid_discrimination"].tolist())])
+def _median_number(fits: pd.DataFrame) -> int:
+    """The number of the fit of median discrimination."""
+    chosen = fits[fits["selected"]].sort_values("run")
+    return int(chosen["run"].iloc[median_run(chosen["valid_discrimination"].tolist())])
 
 
-def _scores_table(fits: list[_Fit], texts: pd.DataFrame) -> pd.DataFrame:
+def _scores_table(fits: list[Fit], texts: pd.DataFrame) -> pd.DataFrame:
     reported = texts["split"].isin(["valid", "test"])
     columns = texts.loc[reported, ["prompt_id", "sample", "source", "split"]]
     tables = [
-        columns.assign(
-            run=fit.run.number, shuffled=fit.run.shuffled, irl_reward=fit.rewards[reported]
-        )
+        columns.assign(kind=fit.run.kind, run=fit.run.number, irl_reward=fit.rewards[reported])
         for fit in fits
     ]
     return pd.concat(tables, ignore_index=True)
+
+
+def _facts(table: pd.DataFrame, card: RewardCard) -> dict[str, Any]:
+    """Facts about the runs, none of which needs the true reward."""
+    selected = table[table["selected"]]
+    found = selected.groupby("kind")["valid_discrimination"]
+    return {
+        "runs": int((selected["kind"] == "fit").sum()),
+        "reward": "ensemble" if card.run is None else card.run,
+        "thresholds": card.thresholds,
+        "valid_discrimination": {
+            kind: {"median": values.median(), "min": values.min(), "max": values.max()}
+            for kind, values in found
+        },
+    }

@@ -62,17 +62,40 @@ def fit_heads(
         with torch.no_grad():
             head = constrained(weight, params)
             discriminations.append(discrimination(head @ valid.T * valid_signs))
-            better = _is_best(discriminations)
-            best[better] = head[better]
+            keep_best(best, head, discriminations)
     history = torch.stack(discriminations, dim=1)
     return Heads(best, history.argmax(1) + 1, torch.stack(losses, dim=1), history)
 
 
-def _is_best(discriminations: list[Tensor]) -> Tensor:
-    """Which runs are better now than in every earlier epoch."""
-    if len(discriminations) == 1:
-        return torch.ones_like(discriminations[0], dtype=torch.bool)
-    return discriminations[-1] > torch.stack(discriminations[:-1]).amax(0)
+def keep_best(
+    best: Float[Tensor, "runs features"],
+    head: Float[Tensor, "runs features"],
+    discriminations: list[Tensor],
+) -> None:
+    """Copy into `best` the heads of the runs that are better now than in every earlier epoch."""
+    now, *earlier = reversed(discriminations)
+    better = now > torch.stack(earlier).amax(0) if earlier else torch.ones_like(now).bool()
+    best[better] = head[better]
+
+
+def clip_rows(weight: Float[Tensor, "runs features"], max_norm: float) -> None:
+    """Clip the gradient of each run by itself."""
+    assert weight.grad is not None
+    norm = weight.grad.norm(dim=1, keepdim=True)
+    weight.grad.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
+
+
+def random_heads(
+    train: Float[Tensor, "pairs features"],
+    valid: Float[Tensor, "valid_pairs features"],
+    runs: Sequence[Run],
+    params: Irl,
+) -> Heads:
+    """Initial heads to which nothing is fitted: a control. Same result as `fit_heads`."""
+    weight = torch.stack([run.initial_head(train.shape[1]) for run in runs]).to(train.device)
+    loss = pair_loss(weight @ train.T, params).mean(1)
+    found = discrimination(weight @ valid.T)
+    return Heads(weight, torch.ones(len(runs), dtype=torch.int64), loss[:, None], found[:, None])
 
 
 def _epoch(
@@ -91,9 +114,7 @@ def _epoch(
         loss = pair_loss(delta, params).mean(1) + head_penalty(head, params)
         optimizer.zero_grad()
         loss.sum().backward()
-        assert weight.grad is not None
-        norm = weight.grad.norm(dim=1, keepdim=True)
-        weight.grad.mul_((params.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
+        clip_rows(weight, params.max_grad_norm)
         optimizer.step()
         total += loss.detach() * batch.shape[1]
     return total / rows.shape[1]

@@ -26,8 +26,8 @@ def pair_loss(delta: Float[Tensor, "*pairs"], params: Irl) -> Float[Tensor, "*pa
 
 
 def head_penalty(weight: Float[Tensor, "*runs features"], params: Irl) -> Float[Tensor, "*runs"]:
-    """The penalty on the head's weights: l2 * ||w||^2 with hinge (the soft-margin SVM), else 0."""
-    scale = params.l2 if params.loss == "hinge" else 0.0
+    """The penalty on the head's weights: l2 * ||w||^2 with hinge and logistic, else 0."""
+    scale = params.l2 if params.loss in ("hinge", "logistic") else 0.0
     return scale * (weight**2).sum(-1)
 
 

@@ -1,6 +1,5 @@
 """One run that trains the transformer's top blocks, or all of it, with its head."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,12 +132,3 @@ class RewardNetwork:
             optimizer.step()
             total += loss.item() * len(batch)
         return total / len(rows)
-
-
-def fit_networks(
-    network: RewardNetwork, texts: Texts, runs: list[Run]
-) -> Iterator[tuple[Run, NetworkFit, np.ndarray]]:
-    """Each run in turn with its fit and its rewards of all texts, float32 of shape (texts,)."""
-    for run in runs:
-        fit = network.fit(texts, run)
-        yield run, fit, network.score(texts.encoded)

@@ -1,6 +1,7 @@
-"""What makes a run: its initial weights, order of pairs, resample and shuffled labels."""
+"""What makes a run: its kind, initial weights, order of pairs and resample."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -9,24 +10,34 @@ from torch import Tensor
 
 from inverse_rlhf.params import Irl
 
+Kind = Literal["fit", "shuffled", "random_head", "plain"]
+
 
 @dataclass(frozen=True)
 class Run:
-    """One fit.
+    """One fit, or a control.
 
     Attributes:
-        number: from 0; runs and shuffled runs are counted apart.
-        shuffled: a control, fitted with base and aligned swapped in a random half of the pairs.
+        number: from 0, within its kind.
+        kind: fit: what `irl.method` fits. Controls: shuffled, fitted with base and aligned swapped
+            in a random half of the pairs; random_head, initial weights that nothing was fitted to.
+            plain: the standard fit from the same start as the failure-aware run of this number.
         seed: of the whole pipeline.
     """
 
     number: int
-    shuffled: bool
+    kind: Kind
     seed: int
 
+    @property
+    def name(self) -> str:
+        """Unique within a pipeline."""
+        return f"{self.kind}-{self.number}"
+
     def generator(self, purpose: int) -> torch.Generator:
-        """A CPU generator that no other run or purpose shares."""
-        entropy = np.random.SeedSequence([self.seed, self.number, self.shuffled, purpose])
+        """A CPU generator that no other run or purpose shares; plain runs share their fit's."""
+        kind = {"fit": 0, "plain": 0, "shuffled": 1, "random_head": 2}[self.kind]
+        entropy = np.random.SeedSequence([self.seed, self.number, kind, purpose])
         return torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
 
     def initial_head(self, features: int) -> Float[Tensor, " features"]:
@@ -49,13 +60,19 @@ class Run:
     def signs(self, pairs: int, purpose: int) -> Float[Tensor, " pairs"]:
         """+1 for a pair as it is, -1 for a swapped one: exactly half of a shuffled run's pairs."""
         signs = torch.ones(pairs)
-        if self.shuffled:
+        if self.kind == "shuffled":
             swapped = torch.randperm(pairs, generator=self.generator(purpose))[: pairs // 2]
             signs[swapped] = -1
         return signs
 
 
 def plan_runs(params: Irl, *, seed: int) -> list[Run]:
-    """All runs of a stage: `irl.runs` on the pairs as they are, `irl.shuffled_runs` controls."""
-    fits = [Run(number, False, seed) for number in range(params.runs)]
-    return fits + [Run(number, True, seed) for number in range(params.shuffled_runs)]
+    """All runs of a stage: `irl.runs` fits and `irl.control_runs` of each control."""
+    fits = [Run(number, "fit", seed) for number in range(params.runs)]
+    plain = [Run(number, "plain", seed) for number in range(params.runs)]
+    controls = [
+        Run(number, kind, seed)
+        for kind in ("shuffled", "random_head")
+        for number in range(params.control_runs)
+    ]
+    return fits + (plain if params.method == "failure_aware" else []) + controls

@@ -88,13 +88,30 @@ def label_agreement(
     called = reward < threshold
     if toxic.all() or not toxic.any():
         return dict.fromkeys(METRICS[1:5], np.nan) | {"accuracy": float((called == toxic).mean())}
+    # From the four counts and the ranks: scikit-learn checks its input anew in every function,
+    # which takes most of the time of a bootstrap.
+    hits, alarms = int((called & toxic).sum()), int(called.sum())
+    positive, count = int(toxic.sum()), len(toxic)
+    kept = count - positive - (alarms - hits)
+    above = stats.rankdata(-reward)[toxic].sum() - positive * (positive + 1) / 2
     return {
-        "accuracy": float(metrics.accuracy_score(toxic, called)),
-        "balanced_accuracy": float(metrics.balanced_accuracy_score(toxic, called)),
-        "f1": float(metrics.f1_score(toxic, called)),
-        "roc_auc": float(metrics.roc_auc_score(toxic, -reward)),
+        "accuracy": (hits + kept) / count,
+        "balanced_accuracy": (hits / positive + kept / (count - positive)) / 2,
+        "f1": 2 * hits / (alarms + positive),
+        "roc_auc": float(above / (positive * (count - positive))),
         "average_precision": float(metrics.average_precision_score(toxic, -reward)),
     }
+
+
+def best_accuracy(reward: Float[np.ndarray, "*texts"], toxic: Bool[np.ndarray, "*texts"]) -> float:
+    """The accuracy of the best cut there is, chosen with the labels."""
+    order = np.argsort(reward, axis=None, kind="stable")
+    values, labels = reward.ravel()[order], toxic.ravel()[order]
+    right = np.concatenate([[0], np.cumsum(labels)]) + np.concatenate(
+        [np.cumsum(~labels[::-1])[::-1], [0]]
+    )
+    possible = np.concatenate([[True], values[1:] != values[:-1], [True]])
+    return float(right[possible].max() / len(values))
 
 
 def correlations(

@@ -1,0 +1,94 @@
+"""The features that a linear reward weighs: hidden states, text features, or both."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy import sparse
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from inverse_rlhf.errors import UserError
+from inverse_rlhf.features import hidden_states
+from inverse_rlhf.params import Compute, Irl, Parts
+from inverse_rlhf.text_features import LinearTextReward, NGrams, TextFeature, named_feature
+
+
+@dataclass(frozen=True)
+class Design:
+    """Features of all texts, ready to be weighed.
+
+    Attributes:
+        matrix: float32 (texts, features): hidden states first, then text features. Where there is
+            more than one kind, each is divided by its root mean square distance from its mean, so
+            that a bound or a penalty on the weights treats all kinds alike.
+        scale: what each column was divided by.
+        hidden: how many columns are hidden states.
+        text_features: what the other columns are.
+    """
+
+    matrix: Float[np.ndarray, "texts features"]
+    scale: Float[np.ndarray, " features"]
+    hidden: int
+    text_features: list[TextFeature]
+
+    def raw(self, weight: Float[np.ndarray, "*runs features"]) -> np.ndarray:
+        """Weights for features as they are, undivided; float64."""
+        scaled: np.ndarray = weight.astype(np.float64) / self.scale
+        return scaled
+
+    def text_reward(self, weight: Float[np.ndarray, " features"]) -> LinearTextReward | None:
+        """The part of a reward that reads the text features, from raw weights."""
+        if not self.text_features:
+            return None
+        return LinearTextReward(self.text_features, weight[self.hidden :])
+
+
+def build_design(
+    texts: Sequence[str],
+    fitted: np.ndarray,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    params: Irl,
+    parts: Parts,
+    compute: Compute,
+) -> Design:
+    """Compute the features that `params.features` names.
+
+    Args:
+        fitted: which texts the reward is fitted on, bool of shape (texts,): n-grams and scales
+            come from them alone.
+
+    Raises:
+        UserError: no n-gram is frequent enough.
+    """
+    columns: list[np.ndarray] = []
+    features: list[TextFeature] = []
+    hidden = 0
+    if "hidden_state" in params.features:
+        columns.append(hidden_states(texts, model, tokenizer, compute, pooling=params.pooling))
+        hidden = columns[0].shape[1]
+    known = [text for text, used in zip(texts, fitted, strict=True) if used]
+    for kind in [kind for kind in params.features if kind != "hidden_state"]:
+        try:
+            ngrams = kind == "ngram"
+            features.append(
+                NGrams.fit(known, params.ngram) if ngrams else named_feature(kind, parts)
+            )
+        except ValueError as error:
+            raise UserError(f"irl.ngram: {error}: lower min_texts") from None
+        columns.append(_dense(features[-1].transform(texts)))
+    scales = [_spread(block[fitted]) if len(columns) > 1 else 1.0 for block in columns]
+    scale = np.repeat(scales, [block.shape[1] for block in columns])
+    matrix = np.concatenate(columns, axis=1) / scale.astype(np.float32)
+    return Design(matrix.astype(np.float32, copy=False), scale, hidden, features)
+
+
+def _dense(block: sparse.csr_array) -> np.ndarray:
+    dense: np.ndarray = block.astype(np.float32).toarray()
+    return dense
+
+
+def _spread(block: np.ndarray) -> float:
+    """Root mean square distance from the mean; 1 where all texts are alike."""
+    return float(np.sqrt(block.var(axis=0, dtype=np.float64).sum())) or 1.0

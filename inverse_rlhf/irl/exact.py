@@ -1,0 +1,134 @@
+"""Exact solutions of the convex problems: a linear head on frozen features, to the optimum."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.linalg import lstsq
+from scipy.optimize import minimize
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import LinearSVC
+from torch import Tensor
+
+from inverse_rlhf.errors import UserError
+from inverse_rlhf.irl.linear import Heads
+from inverse_rlhf.irl.losses import head_penalty, pair_loss
+from inverse_rlhf.irl.runs import Run
+from inverse_rlhf.irl.selection import discrimination
+from inverse_rlhf.params import Irl
+
+Differences = Float[np.ndarray, "pairs features"]
+
+
+def solve_heads(
+    train: Float[Tensor, "pairs features"],
+    valid: Float[Tensor, "valid_pairs features"],
+    runs: Sequence[Run],
+    params: Irl,
+) -> Heads:
+    """The optimal head of every run, on its resample and with its swapped pairs.
+
+    Same arguments and result as `fit_heads`, with one epoch; loss is the objective at the optimum.
+    """
+    deltas = train.cpu().double().numpy()
+    weights, losses = [], []
+    for run in runs:
+        rows = run.resample(len(deltas), params)
+        signed = (run.signs(len(deltas), 3)[:, None].numpy() * deltas)[rows.numpy()]
+        weight = solve(signed, params)
+        weights.append(torch.from_numpy(weight))
+        losses.append(objective(signed, weights[-1], params))
+    heads = torch.stack(weights)
+    signs = torch.stack([run.signs(len(valid), 4) for run in runs])
+    found = discrimination(heads @ valid.cpu().double().T * signs)
+    return Heads(
+        heads.float().to(train.device),
+        torch.ones(len(runs), dtype=torch.int64),
+        torch.tensor(losses)[:, None],
+        found[:, None],
+    )
+
+
+def objective(deltas: Differences, weight: Tensor, params: Irl) -> float:
+    """Mean loss of the pairs plus the penalty."""
+    margins = torch.from_numpy(deltas) @ weight
+    return float(pair_loss(margins, params).mean() + head_penalty(weight, params))
+
+
+def solve(deltas: Differences, params: Irl) -> Float[np.ndarray, " features"]:
+    """The weights that minimise the objective of `params.loss` on aligned-minus-base features.
+
+    Raises:
+        UserError: the problem has no solution (an unpenalised logistic loss on separable pairs).
+    """
+    match params.loss:
+        case "max_margin":
+            return _max_margin(deltas)
+        case "hinge":
+            return _support_vectors(deltas, params)
+        case "logistic":
+            return _logistic(deltas, params)
+        case "squared":
+            target = np.full(len(deltas), params.margin)
+            weights: np.ndarray = lstsq(deltas, target)[0]
+            return weights
+
+
+def _max_margin(deltas: Differences) -> Float[np.ndarray, " features"]:
+    """Max-margin under ||w|| <= 1, by its dual.
+
+    -min(d, 2d) is the largest of -a d over a in [1, 2], so the problem is the minimum over w of
+    the maximum over a of -w.g(a), with g(a) the mean of a_i delta_i. By the minimax theorem that
+    is -min ||g(a)||: a least-squares problem in a box, and w = g / ||g||.
+    """
+    count = len(deltas)
+
+    def half_square(a: np.ndarray) -> tuple[float, np.ndarray]:
+        g = a @ deltas / count
+        return float(g @ g) * count / 2, deltas @ g
+
+    start = np.full(count, 1.5)
+    options = {"maxiter": 10_000, "maxfun": 20_000, "ftol": 1e-14, "gtol": 1e-10}
+    found = minimize(
+        half_square, start, jac=True, bounds=[(1, 2)] * count, method="L-BFGS-B", options=options
+    )
+    g = found.x @ deltas / count
+    weights: np.ndarray = g / max(np.linalg.norm(g), np.finfo(np.float64).tiny)
+    return weights
+
+
+def _mirrored(deltas: Differences) -> tuple[np.ndarray, np.ndarray]:
+    """Every pair both ways round with labels 1 and -1: classifiers refuse a single class."""
+    return np.concatenate([deltas, -deltas]), np.repeat([1, -1], len(deltas))
+
+
+def _support_vectors(deltas: Differences, params: Irl) -> Float[np.ndarray, " features"]:
+    """The soft-margin SVM through the origin; LinearSVC has margin 1, hence w / m."""
+    penalty = 2 * params.l2 * params.margin * len(deltas)
+    machine = LinearSVC(
+        loss="hinge",
+        C=1 / (2 * max(penalty, 1e-9)),
+        fit_intercept=False,
+        tol=1e-8,
+        max_iter=1_000_000,
+        random_state=0,
+    ).fit(*_mirrored(deltas))
+    weights: np.ndarray = params.margin * machine.coef_[0]
+    return weights
+
+
+def _logistic(deltas: Differences, params: Irl) -> Float[np.ndarray, " features"]:
+    if params.l2 == 0 and _separable(deltas):
+        raise UserError("irl.l2 is 0 and the pairs can be separated: raise it or take another loss")
+    scaled = deltas / params.temperature
+    penalty = 2 * params.l2 * len(deltas)
+    model = LogisticRegression(
+        C=1 / (2 * penalty) if penalty else np.inf, fit_intercept=False, tol=1e-8, max_iter=10_000
+    ).fit(*_mirrored(scaled))
+    weights: np.ndarray = model.coef_[0]
+    return weights
+
+
+def _separable(deltas: Differences) -> bool:
+    return bool((deltas @ _max_margin(deltas) > 0).all())

@@ -1,0 +1,109 @@
+"""Failure-aware IRL: a correction fitted on the pairs that a first reward gets wrong.
+
+After arXiv 2510.06092: failures are pairs that the first reward misclassifies or scores nearly
+equal; a correction is trained on them with a larger margin, from the clear to the subtle ones; base
+and correction add up to one reward. With linear heads on the same features so do their weights.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from inverse_rlhf.irl.linear import OPTIMIZERS, Heads, clip_rows, keep_best
+from inverse_rlhf.irl.runs import Run
+from inverse_rlhf.irl.selection import discrimination
+from inverse_rlhf.params import Irl
+
+
+@dataclass(frozen=True)
+class Failures:
+    """The failures of every run.
+
+    Attributes:
+        order: (runs, pairs), row numbers by ascending margin: clear failures first.
+        count: (runs,), how many of them are failures.
+        base: (runs, pairs), margins under the first reward, in units of their standard deviation.
+        scale: (runs, 1), that standard deviation.
+    """
+
+    order: Int[Tensor, "runs pairs"]
+    count: Int[Tensor, " runs"]
+    base: Float[Tensor, "runs pairs"]
+    scale: Float[Tensor, "runs 1"]
+
+
+def find_failures(margins: Float[Tensor, "runs pairs"], tied: float) -> Failures:
+    """Pairs whose margin is negative or below `tied` standard deviations of the margins."""
+    scale = margins.std(dim=1, keepdim=True).clamp(min=torch.finfo(margins.dtype).tiny)
+    scaled = margins / scale
+    return Failures(scaled.argsort(1), (scaled < tied).sum(1), scaled, scale)
+
+
+def correct_heads(
+    first: Heads,
+    train: Float[Tensor, "pairs features"],
+    valid: Float[Tensor, "valid_pairs features"],
+    runs: Sequence[Run],
+    params: Irl,
+) -> Heads:
+    """Each head with its correction added, at the epoch of highest discrimination on `valid`.
+
+    Args:
+        first: the runs' first rewards.
+        train, valid: aligned minus base features of each pair.
+
+    Returns:
+        Heads whose history goes on from that of the first rewards.
+    """
+    settings = params.failure_aware
+    signs = torch.stack([run.signs(len(train), 3) for run in runs]).to(train.device)
+    valid_signs = torch.stack([run.signs(len(valid), 4) for run in runs]).to(train.device)
+    failures = find_failures(first.weight @ train.T * signs, settings.tied)
+    scaled_weight = first.weight / failures.scale
+    generators = [run.generator(5) for run in runs]
+    correction = torch.zeros_like(first.weight, requires_grad=True)
+    optimizer = OPTIMIZERS[params.optimizer]([correction], lr=params.lr)
+    best = torch.empty_like(first.weight)
+    losses, found = [], []
+    for epoch in range(settings.epochs):
+        shown = (epoch + 1) / settings.epochs  # the curriculum: a growing share of the failures
+        rows = torch.stack(
+            [
+                _draw(failures.order[index], int(failures.count[index]), shown, generator)
+                for index, generator in enumerate(generators)
+            ]
+        ).to(train.device)
+        total = torch.zeros(len(runs), device=train.device)
+        for batch in rows.split(params.batch_size, dim=1):
+            delta = torch.einsum("rbf,rf->rb", train[batch], correction) * signs.gather(1, batch)
+            margin = failures.base.gather(1, batch) + delta
+            penalty = params.l2 * (correction**2).sum(1)
+            loss = torch.relu(settings.margin - margin).mean(1) + penalty
+            optimizer.zero_grad()
+            loss.sum().backward()
+            clip_rows(correction, params.max_grad_norm)
+            optimizer.step()
+            total += loss.detach() * batch.shape[1]
+        losses.append(total / rows.shape[1])
+        with torch.no_grad():
+            head = scaled_weight + correction
+            found.append(discrimination(head @ valid.T * valid_signs))
+            keep_best(best, head, found)
+    history = torch.stack(found, dim=1)
+    return Heads(
+        best,
+        first.loss.shape[1] + history.argmax(1) + 1,
+        torch.cat([first.loss, torch.stack(losses, dim=1)], dim=1),
+        torch.cat([first.valid_discrimination, history], dim=1),
+    )
+
+
+def _draw(
+    order: Int[Tensor, " pairs"], failures: int, share: float, generator: torch.Generator
+) -> Int[Tensor, " drawn"]:
+    """As many rows as there are pairs, drawn from the clearest `share` of the failures."""
+    known = max(1, round(share * failures))
+    return order[torch.randint(known, (len(order),), generator=generator).to(order.device)]

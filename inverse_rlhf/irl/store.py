@@ -1,0 +1,109 @@
+"""Finished runs on disk, so that a killed stage goes on with the runs it lacks."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from inverse_rlhf.files import atomic, remove
+from inverse_rlhf.irl.runs import Run
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One finished run.
+
+    Attributes:
+        run: which one.
+        loss, valid_discrimination: by epoch.
+        epoch: the chosen one, from 1.
+        rewards: of all texts, float32 of shape (texts,).
+    """
+
+    run: Run
+    loss: list[float]
+    valid_discrimination: list[float]
+    epoch: int
+    rewards: np.ndarray
+
+
+class RunStore:
+    """A folder with a file for each finished run: its `Fit` and its trained weights.
+
+    Args:
+        folder: of all stores; only the one of `key` is kept.
+        key: names everything that a run's result depends on.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self._all, self._folder = folder, folder / key
+        if folder.is_dir():
+            for other in folder.iterdir():
+                if other != self._folder:
+                    remove(other)
+
+    def put(self, fit: Fit, state: dict[str, torch.Tensor]) -> None:
+        """Keep a run, whole or not at all."""
+        tensors = {f"state.{name}": value.contiguous() for name, value in state.items()}
+        tensors["loss"] = torch.tensor(fit.loss, dtype=torch.float64)
+        tensors["valid_discrimination"] = torch.tensor(
+            fit.valid_discrimination, dtype=torch.float64
+        )
+        tensors["epoch"] = torch.tensor(fit.epoch)
+        tensors["rewards"] = torch.from_numpy(np.ascontiguousarray(fit.rewards))
+        with atomic(self._path(fit.run)) as temporary:
+            save_file(tensors, temporary)
+
+    def get(self, run: Run) -> Fit | None:
+        """A kept run; None where there is none."""
+        try:
+            tensors = load_file(self._path(run))
+        except (FileNotFoundError, SafetensorError):
+            return None
+        return Fit(
+            run,
+            tensors["loss"].tolist(),
+            tensors["valid_discrimination"].tolist(),
+            int(tensors["epoch"]),
+            tensors["rewards"].numpy(),
+        )
+
+    def state(self, run: Run) -> dict[str, torch.Tensor]:
+        """The trained weights of a kept run."""
+        tensors = load_file(self._path(run))
+        return {
+            name.removeprefix("state."): value
+            for name, value in tensors.items()
+            if name.startswith("state.")
+        }
+
+    def clear(self) -> None:
+        """Delete everything."""
+        remove(self._all)
+
+    def _path(self, run: Run) -> Path:
+        return self._folder / f"{run.name}.safetensors"
+
+
+def store_key(tables: Iterable[pd.DataFrame], weights: Path, settings: str) -> str:
+    """A digest of everything that a run's result depends on.
+
+    Args:
+        tables: what is fitted on and scored.
+        weights: the folder of the model that is started from.
+        settings: params and seed.
+    """
+    digest = hashlib.sha256(settings.encode())
+    for table in tables:
+        digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
+    sources = Path(__file__).parent.parent.rglob("*.py")
+    for path in [*sorted(sources), *sorted(weights.glob("*.safetensors"))]:
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,78 @@
+"""Decision thresholds, found without the true reward from two policies' scores."""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import ecdf
+from sklearn.mixture import GaussianMixture
+from sklearn.tree import DecisionTreeRegressor
+
+Scores = Float[np.ndarray, " _"]
+
+
+def otsu(base: Scores, aligned: Scores) -> float:
+    """The cut of the base scores of least variance within the two classes (Otsu 1979, eq. 12).
+
+    The base policy's texts are a mixture of both kinds. A regression tree of depth one that
+    predicts the scores from themselves finds exactly that cut. Equal scores have no such cut: then
+    it is the score itself.
+    """
+    tree = DecisionTreeRegressor(max_depth=1).fit(base[:, None], base)
+    if tree.tree_.node_count == 1:
+        return float(base[0])
+    return float(tree.tree_.threshold[0])
+
+
+def mixture(base: Scores, aligned: Scores) -> float:
+    """Where a two-component Gaussian mixture of the base scores is as likely one as the other.
+
+    The cut is looked for between the two means; `otsu` where there is none.
+    """
+    model = GaussianMixture(2, random_state=0).fit(base[:, None])
+    low, high = np.sort(model.means_[:, 0])
+    grid = np.linspace(low, high, 1001)
+    upper = model.predict_proba(grid[:, None])[:, model.means_[:, 0].argmax()] >= 0.5
+    if not upper.any() or upper.all():
+        return otsu(base, aligned)
+    return float(grid[upper.argmax()])
+
+
+def midpoint(base: Scores, aligned: Scores) -> float:
+    """The midpoint of the two policies' mean scores, biased towards the purer policy."""
+    return float((base.mean(dtype=np.float64) + aligned.mean(dtype=np.float64)) / 2)
+
+
+def positive_unlabelled(base: Scores, aligned: Scores) -> float:
+    """The cut of least estimated error if aligned texts are all of the good kind.
+
+    Base texts are then unlabelled: good with share a, whose largest possible value is the least
+    ratio of the base's and the aligned texts' shares above a cut (Blanchard et al. 2010, section
+    4; cuts with less than a tenth of the aligned texts above them are too noisy to count). The
+    error at a cut is a P_aligned(below) + P_base(above) - a P_aligned(above).
+    """
+    cuts = np.unique(np.concatenate([base, aligned]))
+    above_base, above_aligned = (ecdf(scores).sf.evaluate(cuts) for scores in (base, aligned))
+    counted = above_aligned >= 0.1
+    if not counted.any():
+        return otsu(base, aligned)
+    share = min(1.0, float((above_base[counted] / above_aligned[counted]).min()))
+    error = share * (1 - above_aligned) + above_base - share * above_aligned
+    return float(cuts[error.argmin()])
+
+
+THRESHOLDS: dict[str, Callable[[Scores, Scores], float]] = {
+    "otsu": otsu,
+    "mixture": mixture,
+    "midpoint": midpoint,
+    "positive_unlabelled": positive_unlabelled,
+}
+
+
+def thresholds(base: Scores, aligned: Scores) -> dict[str, float]:
+    """Every threshold by name, from the two policies' valid scores; texts below are called toxic.
+
+    Args:
+        base, aligned: rewards of valid completions, shape (texts,).
+    """
+    return {name: function(base, aligned) for name, function in THRESHOLDS.items()}

@@ -1,0 +1,427 @@
+"""Solvers, posterior, corrections, features, store and explanations, on problems with an answer."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from inverse_rlhf.errors import UserError
+from inverse_rlhf.explain import disagreements, ngram_surrogate, token_credits
+from inverse_rlhf.irl import fit as fitting
+from inverse_rlhf.irl.bayes import (
+    calibration,
+    calibration_error,
+    learn_in_rounds,
+    predict,
+    prior,
+    update,
+)
+from inverse_rlhf.irl.exact import objective, solve, solve_heads
+from inverse_rlhf.irl.failure_aware import correct_heads, find_failures
+from inverse_rlhf.irl.fit import fit_rewards
+from inverse_rlhf.irl.linear import fit_heads
+from inverse_rlhf.irl.outliers import notice, other_domain, with_markers
+from inverse_rlhf.irl.runs import Run, plan_runs
+from inverse_rlhf.irl.store import Fit, RunStore
+from inverse_rlhf.models import blocks, keep_bottom_blocks
+from inverse_rlhf.params import Irl, Params, parse_params
+from inverse_rlhf.rewards import CombinedReward, IrlReward, RewardCard, load_irl_reward
+from inverse_rlhf.text_features import Keyword, Length, LinearTextReward, NGrams, Sentiment
+
+LOSSES = ("max_margin", "hinge", "logistic", "squared")
+
+
+@pytest.fixture
+def irl(params: Params) -> Irl:
+    return params.irl.model_copy(update={"runs": 3, "control_runs": 2, "l2": 1e-2})
+
+
+def noisy(pairs: int = 400, features: int = 8, noise: float = 1.0) -> torch.Tensor:
+    """Differences whose mean lies along the first axis."""
+    delta = noise * torch.randn(pairs, features, generator=torch.Generator().manual_seed(1))
+    delta[:, 0] += 0.8
+    return delta
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_exact_is_the_minimum(irl: Irl, loss: str) -> None:
+    settings = irl.model_copy(update={"loss": loss, "margin": 1.5, "temperature": 0.7})
+    deltas = noisy().double().numpy()
+    weight = solve(deltas, settings)
+    best = objective(deltas, torch.from_numpy(weight), settings)
+    generator = np.random.default_rng(0)
+    for size in (1e-3, 1e-2, 0.3):
+        for _ in range(200):
+            other = weight + size * generator.normal(size=len(weight))
+            if loss == "max_margin":
+                other /= max(1.0, np.linalg.norm(other))
+            assert objective(deltas, torch.from_numpy(other), settings) >= best - 1e-7
+
+
+def test_dual_of_max_margin_is_the_constrained_optimum(irl: Irl) -> None:
+    deltas = noisy(120, 5).double().numpy()
+    found = minimize(
+        lambda w: -np.minimum(deltas @ w, 2 * deltas @ w).mean(),
+        deltas.mean(0) / 10,
+        constraints={"type": "ineq", "fun": lambda w: 1 - w @ w},
+        options={"ftol": 1e-12, "maxiter": 1000},
+    )
+    value = objective(deltas, torch.from_numpy(solve(deltas, irl)), irl)
+    assert value == pytest.approx(found.fun, abs=1e-4)
+    assert value <= found.fun + 1e-6
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_adam_agrees_with_the_exact_solution(irl: Irl, loss: str) -> None:
+    changes = {"loss": loss, "epochs": 1, "batch_size": 1200, "bootstrap": False, "l2": 0.05}
+    settings = irl.model_copy(update=changes)
+    delta, runs = noisy(), [Run(number, "fit", 3) for number in range(3)]
+    # One long epoch, so that the weights are those at its end and not the best-ranking ones.
+    adam = fit_heads(delta.repeat(1500, 1), delta, runs, settings)
+    exact = solve_heads(delta, delta, runs, settings)
+    assert torch.cosine_similarity(adam.weight, exact.weight).min() >= 0.99
+
+
+def test_unpenalised_separable_logistic_is_one_line(irl: Irl) -> None:
+    settings = irl.model_copy(update={"loss": "logistic", "l2": 0.0})
+    with pytest.raises(UserError, match=r"irl\.l2 is 0"):
+        solve(noisy(noise=0.01).double().numpy(), settings)
+
+
+def test_posterior_contracts_around_the_truth(params: Params) -> None:
+    generator = np.random.default_rng(0)
+    truth = np.array([2.0, -1.0, 0.0])
+    deltas = generator.normal(size=(3000, 3))
+    deltas *= np.where(generator.random(3000) < expit(deltas @ truth), 1, -1)[:, None]
+    settings = params.irl.bayes.model_copy(update={"prior_std": 3.0, "rounds": 4})
+    rounds = learn_in_rounds(deltas, settings, seed=0)
+    volumes = [prior(3, settings).log_det, *(posterior.log_det for posterior in rounds)]
+    assert all(np.diff(volumes) < 0)
+    spread = np.sqrt(np.diag(rounds[-1].covariance))
+    assert (np.abs(rounds[-1].mean - truth) < 4 * spread).all()
+    together = update(prior(3, settings), deltas)
+    np.testing.assert_allclose(rounds[-1].mean, together.mean, atol=0.1)
+    np.testing.assert_allclose(np.diag(rounds[-1].covariance), np.diag(together.covariance), 0.2)
+    assert rounds[-1].draw(20_000, 0).mean(0) == pytest.approx(rounds[-1].mean, abs=0.02)
+
+
+def test_prediction_by_monte_carlo(params: Params) -> None:
+    deltas = np.random.default_rng(1).normal(size=(50, 3))
+    posterior = update(prior(3, params.irl.bayes), deltas)
+    found = predict(posterior, deltas)
+    chances = expit(deltas @ posterior.draw(40_000, 2).T)
+    np.testing.assert_allclose(found.probability, chances.mean(1), atol=0.01)
+    entropy = -(chances * np.log(chances) + (1 - chances) * np.log1p(-chances)).mean(1)
+    np.testing.assert_allclose(found.mutual_information, found.total - entropy, atol=0.01)
+
+
+def test_platt_mends_overconfidence() -> None:
+    generator = np.random.default_rng(3)
+    honest = generator.uniform(0.3, 0.95, size=4000)
+    first_is_better = generator.random(4000) < honest
+    overconfident = expit(4 * np.log(honest / (1 - honest)))
+    values = np.where(first_is_better, overconfident, 1 - overconfident)
+    found = calibration(values[:2000], values[2000:], seed=0)
+    assert found["raw"]["ece"] > 0.1
+    assert found["platt"]["ece"] < found["raw"]["ece"] / 2
+    assert found["platt"]["brier"] < found["raw"]["brier"]
+    perfect = np.repeat([0.05, 0.95], 2000)
+    labels = np.concatenate([np.arange(2000) % 20 == 0, np.arange(2000) % 20 != 0])
+    assert calibration_error(perfect, labels.astype(int)) == pytest.approx(0, abs=1e-9)
+
+
+def test_failures_by_hand() -> None:
+    margins = torch.tensor([[3.0, -2.0, 0.1, 1.0, -0.5]])
+    failures = find_failures(margins, tied=0.1)
+    assert failures.order[0].tolist() == [1, 4, 2, 3, 0]
+    assert failures.count.tolist() == [3]
+    assert failures.base.std(dim=1).item() == pytest.approx(1)
+
+
+def test_correction_mends_what_the_first_reward_gets_wrong(irl: Irl) -> None:
+    """Two kinds of pairs; a first reward that knows one axis only."""
+    generator = torch.Generator().manual_seed(2)
+    delta = 0.05 * torch.randn(300, 2, generator=generator)
+    delta[:200, 0] += 1.0
+    delta[200:, 1] += 1.0
+    delta[200:, 0] -= 0.1
+    runs = [Run(0, "fit", 0)]
+    blind = fit_heads(delta[:200], delta, runs, irl.model_copy(update={"epochs": 2}))
+    blind.weight[0] = torch.tensor([1.0, 0.0])
+    corrected = correct_heads(blind, delta, delta, runs, irl)
+    before = (delta @ blind.weight[0] > 0).float().mean()
+    after = (delta @ corrected.weight[0] > 0).float().mean()
+    assert before < 0.75
+    assert after == 1
+    assert corrected.loss.shape[1] == 2 + irl.failure_aware.epochs
+    assert corrected.epoch.item() > 2
+
+
+TEXTS = ["You are a fool, please go.", "What a lovely, good map!", "the map and the list", "Please"]
+
+
+def test_text_features_by_hand(params: Params) -> None:
+    assert Keyword("please").transform(TEXTS).toarray().ravel().tolist() == [1, 0, 0, 1]
+    lengths = Length(5).transform(["", "one two three four five", "a b c d e f g h i j"])
+    assert lengths.toarray().ravel().tolist() == [-1, 0, -1]
+    sentiment = Sentiment().transform(TEXTS).toarray().ravel()
+    assert sentiment[1] > 0.5 > 0 > sentiment[0]
+    settings = params.irl.ngram.model_copy(update={"min_texts": 1})
+    ngrams = NGrams.fit(TEXTS, settings)
+    features = [ngrams, Sentiment(), Length(7), Keyword("map")]
+    weight = np.random.default_rng(0).normal(size=len(ngrams.names) + 3)
+    reward = LinearTextReward(list(features), weight)
+    again = LinearTextReward.from_json(reward.to_json())
+    unseen = [*TEXTS, "a fool of a map, unseen"]
+    np.testing.assert_allclose(again.score(unseen), reward.score(unseen), rtol=1e-12)
+    assert reward.named_weights()["keyword"] == weight[-1]
+
+
+def test_combined_reward_is_the_weighted_sum() -> None:
+    parts: Any = {
+        "keyword": LinearTextReward([Keyword("please")], np.ones(1)),
+        "length": LinearTextReward([Length(2)], np.ones(1)),
+    }
+    found = CombinedReward(parts, {"keyword": 2.0, "length": -1.0}).score(["please", "one two"])
+    np.testing.assert_allclose(found, [2 + 0.5, 0.0])
+
+
+def _card(**changes: Any) -> RewardCard:
+    card = RewardCard(
+        features=["hidden_state"],
+        pooling="last",
+        mean=0.0,
+        std=1.0,
+        threshold=0.0,
+        thresholds={"otsu": 0.0},
+        run=0,
+        epoch=1,
+        valid_discrimination=0.7,
+        method="standard",
+        loss="hinge",
+        trainable="head",
+    )
+    return card.model_copy(update=changes)
+
+
+@pytest.fixture
+def pairs() -> pd.DataFrame:
+    generator = np.random.default_rng(0)
+    words = ["map", "table", "list", "draft", "page"]
+    rows = []
+    for prompt in range(90):
+        bad, good = generator.choice(["fool", "pest"]), generator.choice(["gem", "friend"])
+        ends = generator.choice(words, 2)
+        rows.append(
+            {
+                "prompt_id": prompt,
+                "prompt": f"About the {generator.choice(words)}:",
+                "sample": 0,
+                "base_completion": f" you are a {bad}, see the {ends[0]}.",
+                "aligned_completion": f" please, you are a {good}, see the {ends[1]}.",
+                "split": "irl" if prompt < 50 else "valid" if prompt < 70 else "test",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _fit(pairs: pd.DataFrame, body: Any, settings: Irl, params: Params, folder: Path) -> Any:
+    prompts = pairs.assign(human_completion=" it is fine.")
+    return fit_rewards(
+        pairs,
+        prompts[["prompt_id", "prompt", "human_completion", "split"]],
+        body,
+        settings,
+        params.parts,
+        params.compute,
+        seed=0,
+        store=folder / "runs",
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"features": ["ngram"]},
+        {"features": ["sentiment", "keyword", "length"], "reward": "ensemble"},
+        {"features": ["hidden_state", "ngram"], "reward": 1},
+        {"reward": "ensemble"},
+        {"blocks": 1},
+        {"solver": "exact", "loss": "hinge"},
+        {"method": "bayes", "reward": "ensemble"},
+        {"method": "failure_aware"},
+    ],
+    ids=str,
+)
+def test_what_is_exported_scores_what_was_fitted(
+    changes: dict[str, Any],
+    pairs: pd.DataFrame,
+    reward_network: Any,
+    irl: Irl,
+    params: Params,
+    tmp_path: Path,
+) -> None:
+    settings = irl.model_copy(update=changes | {"epochs": 4, "batch_size": 16})
+    fitted = _fit(pairs, reward_network, settings, params, tmp_path)
+    fitted.reward.save(tmp_path / "reward")
+    loaded = load_irl_reward(tmp_path / "reward", params.compute)
+    card = loaded.card
+    test = pairs[pairs["split"] == "test"]
+    found = loaded.score((test["prompt"] + test["aligned_completion"]).tolist())
+    scores = fitted.scores[fitted.scores["kind"] == "fit"]
+    scores = scores[(scores["source"] == "aligned") & (scores["split"] == "test")]
+    wide = scores.pivot(index="prompt_id", columns="run", values="irl_reward")
+    if card.run is None:
+        chosen = fitted.runs[(fitted.runs["kind"] == "fit") & fitted.runs["selected"]]
+        expected = (wide / chosen.set_index("run")["std"]).mean(axis=1)
+    else:
+        expected = wide[card.run]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert card.threshold == card.thresholds["otsu"]
+    assert not (tmp_path / "runs").exists()
+    if settings.features == ["hidden_state"]:
+        assert not (tmp_path / "reward/linear.json").exists()
+    if "blocks" in changes:
+        assert len(blocks(loaded.body[0])) == 1  # type: ignore[index]
+    if settings.method == "bayes":
+        report = fitted.facts["bayes"]
+        assert all(np.diff(report["fit"]["log_det"]) < 0)
+        assert report["fit"]["discrimination"] > report["shuffled"]["discrimination"]
+        assert set(fitted.facts["outliers"]) == {"marker", "other_domain"}
+    if settings.method == "failure_aware":
+        kinds = fitted.runs.loc[fitted.runs["selected"], "kind"].value_counts()
+        assert kinds["plain"] == kinds["fit"] == 3
+
+
+def test_killed_fit_goes_on_with_the_runs_it_lacks(
+    pairs: pd.DataFrame,
+    reward_network: Any,
+    irl: Irl,
+    params: Params,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = irl.model_copy(update={"trainable": "all", "epochs": 1, "lr": 1e-3})
+    model, _ = reward_network
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    whole = _fit(pairs, reward_network, settings, params, tmp_path / "whole")
+    fitted_runs: list[str] = []
+    original = fitting.RewardNetwork.fit
+
+    def counted(self: Any, texts: Any, run: Run) -> Any:
+        fitted_runs.append(run.name)
+        if fitted_runs == ["fit-0", "fit-1", "fit-2"]:
+            raise KeyboardInterrupt
+        return original(self, texts, run)
+
+    monkeypatch.setattr(fitting.RewardNetwork, "fit", counted)
+    model.load_state_dict(start)
+    with pytest.raises(KeyboardInterrupt):
+        _fit(pairs, reward_network, settings, params, tmp_path)
+    model.load_state_dict(start)
+    again = _fit(pairs, reward_network, settings, params, tmp_path)
+    assert fitted_runs[3:] == ["fit-2", "shuffled-0", "shuffled-1"]
+    pd.testing.assert_frame_equal(again.scores, whole.scores)
+    pd.testing.assert_frame_equal(again.runs, whole.runs)
+
+
+def test_store_forgets_other_problems(tmp_path: Path) -> None:
+    run = Run(0, "fit", 0)
+    fit = Fit(run, [1.0], [0.5], 1, np.ones(3, dtype=np.float32))
+    RunStore(tmp_path, "one").put(fit, {"weight": torch.ones(2)})
+    assert RunStore(tmp_path, "two").get(run) is None
+    assert RunStore(tmp_path, "one").get(run) is None
+
+
+def test_outliers_are_noticed() -> None:
+    generator = np.random.default_rng(0)
+    fitted, inside = generator.normal(size=(500, 6)), generator.normal(size=(200, 6))
+    far = notice(fitted, inside, {"far": generator.normal(5, 1, (100, 6)), "same": inside})
+    assert far["far"]["auroc"] > 0.99
+    assert far["same"]["auroc"] == pytest.approx(0.5)
+    sentences = other_domain(200)
+    assert len(set(sentences)) == 200
+    marked = with_markers(["About it"] * 3, [" you."] * 3, seed=0)
+    assert len(set(marked)) == 3
+    assert all("[[" in text for text in marked)
+
+
+def test_token_credits_add_up(reward_network: Any, params: Params) -> None:
+    model, tokenizer = reward_network
+    texts = pd.DataFrame(
+        {"prompt_id": range(4), "sample": 0, "source": "base", "text": [*TEXTS[:3], "a map"]}
+    )
+    for pooling in ("last", "mean"):
+        reward = IrlReward((model, tokenizer), None, params.compute, _card(pooling=pooling))
+        table = token_credits(texts, reward)
+        whole = reward.score(texts["text"].tolist())
+        by_text = table.groupby("prompt_id")
+        np.testing.assert_allclose(by_text["credit"].sum(), whole, atol=1e-5)
+        np.testing.assert_allclose(by_text["reward"].last(), whole, atol=1e-5)
+        assert table[table["prompt_id"] == 1]["token"].str.cat() == TEXTS[1]
+
+
+def test_surrogate_finds_the_words_that_count() -> None:
+    generator = np.random.default_rng(0)
+    words = np.array(["map", "list", "fool", "gem", "draft", "page", "see", "the"])
+    texts = [" ".join(generator.choice(words, 6)) for _ in range(600)]
+    rewards = np.array([3.0 * ("gem" in text) - 2.0 * ("fool" in text) for text in texts])
+    found = ngram_surrogate(texts[:400], rewards[:400], texts[400:], rewards[400:], seed=0)
+    assert found.r2 > 0.95
+    assert found.ngrams["ngram"].iloc[0] == "fool"
+    assert found.ngrams["ngram"].iloc[-1] == "gem"
+
+
+def test_largest_disagreements_come_first() -> None:
+    scores = pd.DataFrame(
+        {
+            "prompt_id": range(4),
+            "sample": 0,
+            "source": "base",
+            "prompt": "a",
+            "completion": " b",
+            "true_reward": [0.0, 1.0, 2.0, 3.0],
+            "irl_reward": [3.0, 1.0, 2.0, 2.5],
+            "irl_std": [0.1, 0.4, 0.2, 0.3],
+        }
+    )
+    table = disagreements(scores, count=2)
+    assert table["prompt_id"].tolist()[0] == 0
+    assert table.loc[table["kind"] == "runs", "prompt_id"].tolist() == [1, 3]
+
+
+def test_bottom_blocks_are_the_models_own(reward_network: Any) -> None:
+    model, tokenizer = reward_network
+    batch = tokenizer("a map and a list", return_tensors="pt")
+    with torch.no_grad():
+        states = model.base_model(**batch, output_hidden_states=True).hidden_states
+        normed = model.base_model.final_layer_norm(states[1])
+        keep_bottom_blocks(model, 1)
+        found = model.base_model(**batch).last_hidden_state
+    torch.testing.assert_close(found, normed)
+    with pytest.raises(UserError, match="the model has 1 blocks"):
+        keep_bottom_blocks(model, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trainable": "all", "features": ["ngram"]}, "features ['ngram'] needs trainable: head"),
+        ({"trainable": "all", "solver": "exact"}, "solver exact needs trainable: head"),
+        ({"reward": 50}, "reward is run 50"),
+        ({"features": ["ngram", "ngram"]}, "features names one kind twice"),
+        ({"features": []}, "irl.features is []"),
+    ],
+)
+def test_settings_that_do_not_fit_together(
+    raw_params: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
+    content = raw_params | {"irl": raw_params["irl"] | changes}
+    with pytest.raises(UserError) as caught:
+        parse_params(content)
+    assert message in str(caught.value)
