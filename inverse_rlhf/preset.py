@@ -96,6 +96,8 @@ def _leaves(overlay: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def _text(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return f"[{','.join(map(_text, value))}]"  # no spaces: the shell splits at them
     return str(value)
 
 

@@ -26,7 +26,7 @@ from inverse_rlhf.irl.failure_aware import correct_heads, find_failures
 from inverse_rlhf.irl.fit import fit_rewards
 from inverse_rlhf.irl.linear import fit_heads
 from inverse_rlhf.irl.outliers import notice, other_domain, with_markers
-from inverse_rlhf.irl.runs import Run, plan_runs
+from inverse_rlhf.irl.runs import Run
 from inverse_rlhf.irl.store import Fit, RunStore
 from inverse_rlhf.models import blocks, keep_bottom_blocks
 from inverse_rlhf.params import Irl, Params, parse_params
