@@ -221,6 +221,7 @@ class FailureAware(Group):
 
     tied: NonNegative
     margin: Positive
+    size: Positive
     epochs: Count
 
 

@@ -1,10 +1,11 @@
 """Completions that depend on nothing but the policy, the seed, the prompt and the sample's number.
 
 Sampling from a softmax is taking the argmax of the logits plus Gumbel noise. Noise that is a hash
-of (seed, prompt, sample, position, token) makes a completion independent of the batch it is
+of (seed, policy, prompt, sample, position, token) makes a completion independent of the batch it is
 computed in and of the order of the prompts; greedy decoding over noisy logits does the sampling.
 """
 
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -83,13 +84,14 @@ def sample_completions(
     compute: Compute,
     *,
     seed: int,
-    description: str,
+    name: str,
 ) -> pd.DataFrame:
     """`params.samples` completions of every prompt.
 
     Args:
         prompts: columns prompt_id and prompt.
-        description: what the progress bar says.
+        name: of the policy. It is part of what a completion depends on, so that two policies'
+            completions of a prompt are independent, as the likelihood of a pair takes them to be.
 
     Returns:
         Columns prompt_id (int64), sample (int32) and completion (str), in the order of the
@@ -108,9 +110,9 @@ def sample_completions(
     check_context(ids, prompts["prompt_id"].tolist(), model, params.max_new_tokens)
     ids = [row for row in ids for _ in range(params.samples)]
     order = np.argsort([len(row) for row in ids], kind="stable")
-    keys = _keys(seed, rows)
+    keys = _keys(seed, name, rows)
     texts = np.empty(len(rows), dtype=object)
-    for start in tqdm(range(0, len(order), compute.batch_size), desc=description):
+    for start in tqdm(range(0, len(order), compute.batch_size), desc=f"{name} completions"):
         batch = order[start : start + compute.batch_size]
         chosen = [ids[row] for row in batch]
         texts[batch] = _generate(chosen, keys[batch], model, tokenizer, params, compute)
@@ -145,9 +147,10 @@ def fits_context(
     return np.array([len(row) + new_tokens <= max_tokens(model) for row in ids])
 
 
-def _keys(seed: int, rows: pd.DataFrame) -> torch.Tensor:
-    """One int32 key a completion, from the seed, the prompt and the sample's number."""
-    key = hash32(torch.tensor([seed], dtype=torch.int64).to(torch.int32))
+def _keys(seed: int, name: str, rows: pd.DataFrame) -> torch.Tensor:
+    """One int32 key a completion, from the seed, the policy, the prompt and the sample's number."""
+    start = torch.tensor([seed, zlib.crc32(name.encode())], dtype=torch.int64).to(torch.int32)
+    key = hash32(hash32(start[:1]) + start[1:])
     for column in ("prompt_id", "sample"):
         key = hash32(key + torch.tensor(rows[column].to_numpy().astype(np.int32)))
     return key

@@ -98,7 +98,7 @@ def complete(prompts: pd.DataFrame, name: str, params: Params) -> pd.DataFrame:
         params.pairs,
         params.compute,
         seed=params.seed,
-        description=f"{name} completions",
+        name=name,
     )
 
 

@@ -24,7 +24,7 @@ def main(params: Params) -> None:
             params.pairs,
             params.compute,
             seed=params.seed,
-            description=f"{name} completions",
+            name=name,
         )
         sampled = sampled.rename(columns={"completion": f"{name}_completion"})
         on = [key for key in ("prompt_id", "sample") if key in pairs]

@@ -45,6 +45,7 @@ SMALL = {
     "irl.runs": 2,
     "irl.control_runs": 2,
     "evaluate.resamples": 100,
+    "evaluate.transfer_prompts": "other.jsonl",
 }
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -90,6 +91,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
+    other = "".join(f'{{"prompt": "The weather of day {day} was"}}\n' for day in range(40))
+    (folder / "other.jsonl").write_text(other)
     execute(folder, "git", "init", "-q")
     settings = [part for key, value in SMALL.items() for part in ("-S", f"{key}={value}")]
     (folder / "dvc.lock").unlink(missing_ok=True)
@@ -115,6 +118,13 @@ def test_reward_is_recovered_and_toxicity_falls(clone: Path) -> None:
     recovered = reward["test"]["roc_auc"]["median"]
     assert recovered > reward["controls"]["shuffled"]["roc_auc"]["median"] + 0.1
     assert reward["runs"] == SMALL["irl.runs"]
+    assert set(reward["controls"]) == {"shuffled", "random_head", "length", "base_loglik"}
+    assert reward["paired"]["length"]["roc_auc"]["low"] > 0
+    for table in (reward["test"], reward["ensemble"], *reward["controls"].values()):
+        row = table["roc_auc"]
+        assert row["low"] <= row.get("median", row.get("value")) <= row["high"]
+    for policy in policies.values():
+        assert 0 <= policy["transfer"]["toxicity_rate"] <= 1
 
 
 def test_second_repro_runs_nothing(clone: Path) -> None:

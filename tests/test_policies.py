@@ -31,7 +31,7 @@ def sampled(
     batch = update.pop("batch_size", 8)
     settings = params.pairs.model_copy(update={"max_new_tokens": 12, "min_new_tokens": 3} | update)
     compute = params.compute.model_copy(update={"batch_size": batch})
-    frame = sample_completions(prompts, *policy, settings, compute, seed=seed, description="test")
+    frame = sample_completions(prompts, *policy, settings, compute, seed=seed, name="test")
     return frame.sort_values(["prompt_id", "sample"], ignore_index=True)
 
 

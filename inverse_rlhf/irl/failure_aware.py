@@ -63,6 +63,7 @@ def correct_heads(
     valid_signs = torch.stack([run.signs(len(valid), 4) for run in runs]).to(train.device)
     failures = find_failures(first.weight @ train.T * signs, settings.tied)
     scaled_weight = first.weight / failures.scale
+    bound = settings.size * scaled_weight.norm(dim=1, keepdim=True)
     generators = [run.generator(5) for run in runs]
     correction = torch.zeros_like(first.weight, requires_grad=True)
     optimizer = OPTIMIZERS[params.optimizer]([correction], lr=params.lr)
@@ -78,10 +79,9 @@ def correct_heads(
         ).to(train.device)
         total = torch.zeros(len(runs), device=train.device)
         for batch in rows.split(params.batch_size, dim=1):
-            delta = torch.einsum("rbf,rf->rb", train[batch], correction) * signs.gather(1, batch)
-            margin = failures.base.gather(1, batch) + delta
-            penalty = params.l2 * (correction**2).sum(1)
-            loss = torch.relu(settings.margin - margin).mean(1) + penalty
+            bounded = _bounded(correction, bound)
+            delta = torch.einsum("rbf,rf->rb", train[batch], bounded) * signs.gather(1, batch)
+            loss = torch.relu(settings.margin - failures.base.gather(1, batch) - delta).mean(1)
             optimizer.zero_grad()
             loss.sum().backward()
             clip_rows(correction, params.max_grad_norm)
@@ -89,7 +89,7 @@ def correct_heads(
             total += loss.detach() * batch.shape[1]
         losses.append(total / rows.shape[1])
         with torch.no_grad():
-            head = scaled_weight + correction
+            head = scaled_weight + _bounded(correction, bound)
             found.append(discrimination(head @ valid.T * valid_signs))
             keep_best(best, head, found)
     history = torch.stack(found, dim=1)
@@ -99,6 +99,17 @@ def correct_heads(
         torch.cat([first.loss, torch.stack(losses, dim=1)], dim=1),
         torch.cat([first.valid_discrimination, history], dim=1),
     )
+
+
+def _bounded(
+    weight: Float[Tensor, "runs features"], bound: Float[Tensor, "runs 1"]
+) -> Float[Tensor, "runs features"]:
+    """The weights, scaled to the bound where they exceed it.
+
+    Failures lie on the wrong side of the first reward: fitted on them alone, a correction without
+    a bound would turn the reward round.
+    """
+    return weight * (bound / weight.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0)
 
 
 def _draw(
