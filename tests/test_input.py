@@ -17,7 +17,7 @@ from inverse_rlhf.files import atomic, write_json
 from inverse_rlhf.models import load
 from inverse_rlhf.params import Data, Params, parse_params, read_yaml
 from inverse_rlhf.prompts import sample_comments, split_prompts
-from inverse_rlhf.sources import read_comments
+from inverse_rlhf.sources import read_comments, read_transfer_prompts
 from inverse_rlhf.tables import COMMENTS, read_table, write_table
 
 ROOT = Path(__file__).parent.parent
@@ -287,3 +287,16 @@ def test_preset_flags_and_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert merged.data.comments is None
     monkeypatch.chdir(ROOT)
     assert preset.main(["no-such-preset"]) == 2
+
+
+def test_transfer_prompts(tmp_path: Path, params: Params) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": " one "}\n{"prompt": "one"}\n{"prompt": null}\n{"prompt": "two"}\n')
+    settings = params.evaluate.model_copy(update={"transfer_prompts": str(path)})
+    assert read_transfer_prompts(settings)["prompt"].tolist() == ["one", "two"]
+    wrong = settings.model_copy(update={"transfer_column": "text"})
+    with pytest.raises(UserError, match="has no column 'text'; its columns are 'prompt'"):
+        read_transfer_prompts(wrong)
+    missing = settings.model_copy(update={"transfer_prompts": str(tmp_path / "none.csv")})
+    with pytest.raises(UserError, match=r"evaluate\.transfer_prompts: .* does not exist"):
+        read_transfer_prompts(missing)

@@ -90,7 +90,7 @@ def _max_margin(deltas: Differences) -> Float[np.ndarray, " features"]:
         return float(g @ g) * count / 2, deltas @ g
 
     start = np.full(count, 1.5)
-    # Some 40 steps reach the optimum; shuffled pairs, whose g can be nearly 0, would go on for long.
+    # Some 40 steps reach the optimum; shuffled pairs, whose g can be nearly 0, would go on.
     options = {"maxiter": 500, "maxfun": 1000, "ftol": 1e-12, "gtol": 1e-10}
     found = minimize(
         half_square, start, jac=True, bounds=[(1, 2)] * count, method="L-BFGS-B", options=options

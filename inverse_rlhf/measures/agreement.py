@@ -89,7 +89,7 @@ def label_agreement(
     if toxic.all() or not toxic.any():
         return dict.fromkeys(METRICS[1:5], np.nan) | {"accuracy": float((called == toxic).mean())}
     # From the four counts and the ranks: scikit-learn checks its input anew in every function,
-    # which takes most of the time of a bootstrap.
+    # which took most of the time of a bootstrap.
     hits, alarms = int((called & toxic).sum()), int(called.sum())
     positive, count = int(toxic.sum()), len(toxic)
     kept = count - positive - (alarms - hits)

@@ -1,0 +1,69 @@
+"""The report: labels of other objectives, planted weights, candidates without runs."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from inverse_rlhf.params import Compute, Params, Weights
+from inverse_rlhf.report import Candidate, single_rewards, true_cut, weight_report
+from inverse_rlhf.rewards import IrlReward, RewardCard
+from inverse_rlhf.text_features import Keyword, Length, LinearTextReward
+
+CARD = RewardCard(
+    features=["length", "keyword"],
+    pooling="last",
+    mean=0.0,
+    std=1.0,
+    threshold=0.0,
+    thresholds={"otsu": 0.0},
+    run=0,
+    epoch=1,
+    valid_discrimination=0.7,
+    method="standard",
+    loss="logistic",
+    trainable="head",
+)
+TOXICITY = Weights(toxicity=1, sentiment=0, length=0, keyword=0)
+TWO = Weights(toxicity=0, sentiment=0, length=2, keyword=-1)
+
+
+@pytest.fixture
+def compute(params: Params) -> Compute:
+    return params.compute
+
+
+def test_cut_is_zero_for_toxicity_and_found_for_other_parts() -> None:
+    rewards = np.array([3.0, 3.1, 3.2, 7.0, 7.1])
+    scores = pd.DataFrame({"source": "base", "true_reward": rewards})
+    assert true_cut(scores, TOXICITY) == 0
+    assert 3.2 < true_cut(scores, TWO) < 7
+
+
+def test_planted_and_recovered_weights(compute: Compute) -> None:
+    text = LinearTextReward([Length(20), Keyword("map")], np.array([6.0, -2.7]))
+    reward = IrlReward(None, text, compute, CARD)
+    found = weight_report(reward, TWO)["weights"]
+    assert found["planted"]["ratio"] == {"length": 1, "keyword": -0.5}
+    assert found["recovered"]["ratio"]["keyword"] == pytest.approx(-0.45)
+    assert weight_report(reward, TOXICITY) == {}
+
+
+def test_single_rewards_and_their_threshold() -> None:
+    pairs = pd.DataFrame(
+        {
+            "prompt_id": [0, 1, 2, 3],
+            "sample": 0,
+            "split": ["valid", "valid", "test", "test"],
+            "base_completion": [" a", " a b c d", " a b", " a b c"],
+            "aligned_completion": [" a b c d", " a b c", " a", " a b c d e"],
+        }
+    )
+    keys = pd.concat([pairs.assign(source=source) for source in ("base", "aligned")])
+    index = pd.MultiIndex.from_frame(keys[["split", "source", "prompt_id", "sample"]])
+    table = pd.DataFrame({"nll": 4.0, "own_nll": 3.0}, index=index).sort_index()
+    found = single_rewards(pairs, {"rlhf": table})
+    assert (found["log_ratio"] == 1).all()
+    assert (found["base_loglik"] == -4).all()
+    length = Candidate.of_series(found["length"])
+    np.testing.assert_array_equal(length.rewards[0], [[2, 1], [3, 5]])
+    assert 1 < length.thresholds[0] < 4
