@@ -179,6 +179,7 @@ def reward_report(
     single: pd.DataFrame,
     cut: float,
     *,
+    human_labels: bool,
     resamples: int,
     seed: int,
 ) -> dict[str, Any]:
@@ -190,6 +191,8 @@ def reward_report(
         single: rewards without runs, indexed by split, source, prompt_id and sample: columns
             length, base_loglik and log_ratio.
         cut: of the true reward, see `true_cut`.
+        human_labels: compare with the labels of human comments too: they say what the true reward
+            says only where toxicity is part of it.
     """
     truth, fitted = test_truth(scores, cut), by_kind["fit"]
     candidates = {kind: Candidate.of_runs(rewards) for kind, rewards in by_kind.items()}
@@ -209,7 +212,6 @@ def reward_report(
         "runs": len(fitted.numbers),
         "true_threshold": cut,
         "test": tables["fit"],
-        "human": _human(fitted, human_truth(scores, cut)),
         "ensemble": tables["ensemble"],
         "controls": {name: tables[name] for name in controls},
         "reference": {"log_ratio": tables["log_ratio"]},
@@ -219,6 +221,8 @@ def reward_report(
         "agreement": _agreement(fitted),
         "thresholds": _thresholds(fitted, candidates["fit"], truth),
     }
+    if human_labels:
+        report["human"] = _human(fitted, human_truth(scores, cut))
     if "plain" in values:
         report["plain"] = tables["plain"]
         report["failure_aware"] = paired_runs(values["fit"], values["plain"], seed=seed)

@@ -65,8 +65,11 @@ def main(params: Params) -> None:
     cut = true_cut(scores, params.true_reward.weights)
     likelihoods = measure_likelihoods(pairs, scores, params)
     single = single_rewards(pairs, likelihoods)
-    rewards = reward_report(scores, by_kind, single, cut, **settings)
-    rewards |= weight_report(irl_reward, params.true_reward.weights)
+    weights = params.true_reward.weights
+    rewards = reward_report(
+        scores, by_kind, single, cut, human_labels=weights.toxicity > 0, **settings
+    )
+    rewards |= weight_report(irl_reward, weights)
     policies = policy_report(scores, likelihoods, **settings)
     if params.evaluate.transfer_prompts is not None:
         policies = add_transfer(policies, params)
