@@ -67,7 +67,7 @@ def draw_figures(
             _roc(axes[0], scores, cut)
         with _figure(temporary / "toxicity.png", 4.4, 4) as axes:
             _toxicity(axes[0], policies)
-        with _figure(temporary / "summary.png", 13, 4, 1, 3) as axes:
+        with _figure(temporary / "summary.png", 14, 4, 1, 3) as axes:
             _scatter(axes[0], scores, card.threshold, cut)
             _candidates(axes[1], rewards)
             _toxicity(axes[2], policies)
@@ -259,4 +259,4 @@ def _toxicity(axis: Axes, policies: dict[str, dict[str, float]]) -> None:
         axis.bar(name, rate, color=COLOURS[name], yerr=error, capsize=4, width=0.6)
         axis.text(position, high + 0.01, f"{rate:.3f}", ha="center", va="bottom")
     axis.set(ylabel="toxicity rate", ylim=(0, 1))
-    axis.set_title("Completions of test prompts, with 95 % intervals")
+    axis.set_title("On test prompts, 95 % intervals")

@@ -10,6 +10,7 @@ import torch
 from inverse_rlhf.corpus import generate_comments
 from inverse_rlhf.models import load, save
 from inverse_rlhf.params import Params, parse_params, read_yaml
+from inverse_rlhf.rewards import RewardCard
 from inverse_rlhf.training import train_classifier, train_policy
 
 ROOT = Path(__file__).parent.parent
@@ -74,3 +75,21 @@ def policy(policy_folder: Path, params: Params) -> Any:
 def reward_network(policy_folder: Path, params: Params) -> Any:
     torch.manual_seed(1)
     return load("classifier", policy_folder, params.compute, num_labels=1)
+
+
+@pytest.fixture(scope="session")
+def card() -> RewardCard:
+    return RewardCard(
+        features=["hidden_state"],
+        pooling="last",
+        mean=0.0,
+        std=1.0,
+        threshold=0.1,
+        thresholds={"otsu": 0.1},
+        run=1,
+        epoch=2,
+        valid_discrimination=0.7,
+        method="standard",
+        loss="hinge",
+        trainable="head",
+    )

@@ -42,7 +42,9 @@ def runs() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def draw(scores: pd.DataFrame, runs: pd.DataFrame, folder: Path) -> dict[str, bytes]:
+def draw(
+    scores: pd.DataFrame, runs: pd.DataFrame, card: RewardCard, folder: Path
+) -> dict[str, bytes]:
     rate = {"toxicity_rate": 0.4, "toxicity_rate_low": 0.3, "toxicity_rate_high": 0.5}
     curve = pd.DataFrame(
         {name: [1.0, 2.0, 3.0] for name in ("step", "reward", "kl", "length", "entropy")}
@@ -53,37 +55,25 @@ def draw(scores: pd.DataFrame, runs: pd.DataFrame, folder: Path) -> dict[str, by
     rewards |= {"reference": {"log_ratio": row}, "controls": {"shuffled": row, "length": {}}}
     index = pd.MultiIndex.from_product([range(3), range(3)], names=["run", "other_run"])
     correlations = pd.DataFrame({"spearman": 1.0}, index=index).reset_index()
-    card = RewardCard(
-        features=["hidden_state"],
-        pooling="last",
-        mean=0.0,
-        std=1.0,
-        threshold=0.1,
-        thresholds={"otsu": 0.1},
-        run=1,
-        epoch=2,
-        valid_discrimination=0.7,
-        method="standard",
-        loss="hinge",
-        trainable="head",
-    )
     curves = {"rlhf": curve, "rerl": curve}
     draw_figures(scores, runs, rewards, policies, curves, correlations, card, folder)
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 def test_all_figures_the_same_twice(
-    scores: pd.DataFrame, runs: pd.DataFrame, tmp_path: Path
+    scores: pd.DataFrame, runs: pd.DataFrame, card: RewardCard, tmp_path: Path
 ) -> None:
-    first = draw(scores, runs, tmp_path / "one")
+    first = draw(scores, runs, card, tmp_path / "one")
     assert len(first) == 8
     assert all(len(content) > 5000 and content[:4] == b"\x89PNG" for content in first.values())
-    assert first == draw(scores, runs, tmp_path / "two")
+    assert first == draw(scores, runs, card, tmp_path / "two")
 
 
-def test_one_class_is_drawn(scores: pd.DataFrame, runs: pd.DataFrame, tmp_path: Path) -> None:
+def test_one_class_is_drawn(
+    scores: pd.DataFrame, runs: pd.DataFrame, card: RewardCard, tmp_path: Path
+) -> None:
     civil = scores.assign(true_reward=scores["true_reward"].abs() + 1)
-    assert len(draw(civil, runs, tmp_path / "one")) == 8
+    assert len(draw(civil, runs, card, tmp_path / "one")) == 8
     assert roc_points(civil, 0.0).empty
 
 

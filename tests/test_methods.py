@@ -191,24 +191,6 @@ def test_combined_reward_is_the_weighted_sum() -> None:
     np.testing.assert_allclose(found, [2 + 0.5, 0.0])
 
 
-def _card(**changes: Any) -> RewardCard:
-    card = RewardCard(
-        features=["hidden_state"],
-        pooling="last",
-        mean=0.0,
-        std=1.0,
-        threshold=0.0,
-        thresholds={"otsu": 0.0},
-        run=0,
-        epoch=1,
-        valid_discrimination=0.7,
-        method="standard",
-        loss="hinge",
-        trainable="head",
-    )
-    return card.model_copy(update=changes)
-
-
 @pytest.fixture
 def pairs() -> pd.DataFrame:
     generator = np.random.default_rng(0)
@@ -351,13 +333,15 @@ def test_outliers_are_noticed() -> None:
     assert all("[[" in text for text in marked)
 
 
-def test_token_credits_add_up(reward_network: Any, params: Params) -> None:
+def test_token_credits_add_up(reward_network: Any, params: Params, card: RewardCard) -> None:
     model, tokenizer = reward_network
     texts = pd.DataFrame(
         {"prompt_id": range(4), "sample": 0, "source": "base", "text": [*TEXTS[:3], "a map"]}
     )
     for pooling in ("last", "mean"):
-        reward = IrlReward((model, tokenizer), None, params.compute, _card(pooling=pooling))
+        reward = IrlReward(
+            (model, tokenizer), None, params.compute, card.model_copy(update={"pooling": pooling})
+        )
         table = token_credits(texts, reward)
         whole = reward.score(texts["text"].tolist())
         by_text = table.groupby("prompt_id")

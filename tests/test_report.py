@@ -4,32 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from inverse_rlhf.params import Compute, Params, Weights
+from inverse_rlhf.params import Params, Weights
 from inverse_rlhf.report import Candidate, single_rewards, true_cut, weight_report
 from inverse_rlhf.rewards import IrlReward, RewardCard
 from inverse_rlhf.text_features import Keyword, Length, LinearTextReward
 
-CARD = RewardCard(
-    features=["length", "keyword"],
-    pooling="last",
-    mean=0.0,
-    std=1.0,
-    threshold=0.0,
-    thresholds={"otsu": 0.0},
-    run=0,
-    epoch=1,
-    valid_discrimination=0.7,
-    method="standard",
-    loss="logistic",
-    trainable="head",
-)
 TOXICITY = Weights(toxicity=1, sentiment=0, length=0, keyword=0)
 TWO = Weights(toxicity=0, sentiment=0, length=2, keyword=-1)
-
-
-@pytest.fixture
-def compute(params: Params) -> Compute:
-    return params.compute
 
 
 def test_cut_is_zero_for_toxicity_and_found_for_other_parts() -> None:
@@ -39,9 +20,9 @@ def test_cut_is_zero_for_toxicity_and_found_for_other_parts() -> None:
     assert 3.2 < true_cut(scores, TWO) < 7
 
 
-def test_planted_and_recovered_weights(compute: Compute) -> None:
+def test_planted_and_recovered_weights(params: Params, card: RewardCard) -> None:
     text = LinearTextReward([Length(20), Keyword("map")], np.array([6.0, -2.7]))
-    reward = IrlReward(None, text, compute, CARD)
+    reward = IrlReward(None, text, params.compute, card)
     found = weight_report(reward, TWO)["weights"]
     assert found["planted"]["ratio"] == {"length": 1, "keyword": -0.5}
     assert found["recovered"]["ratio"]["keyword"] == pytest.approx(-0.45)
