@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=2 python -m benchmarks.irl
 
 1. Fifty heads fitted together against one head, features excluded.
-2. One IRL run with its evaluation at Pythia-70M's shape (random weights; the true reward has
-   RoBERTa-base's), with `head` and with `all`, against a loop that reads one text at a time, steps
-   after each pair, and scores every text with both rewards after each epoch.
+2. One IRL run with its evaluation, both rewards of Pythia-70M's shape (random weights), with `head`
+   and with `all`, against a loop that reads one text at a time, steps after each pair, and scores
+   every text with both rewards after each epoch. A fifth of the pairs are the valid ones.
 """
 
 import argparse
@@ -21,8 +21,6 @@ from transformers import (
     GPTNeoXConfig,
     GPTNeoXForSequenceClassification,
     PreTrainedTokenizerFast,
-    RobertaConfig,
-    RobertaForSequenceClassification,
 )
 
 from inverse_rlhf.cli import keep_freed_memory
@@ -57,7 +55,7 @@ def many_heads(irl: Irl, pairs: int, features: int) -> None:
 
 
 def pythia_70m() -> tuple[Any, Any, Any]:
-    """Models of Pythia-70M's and RoBERTa-base's shape with random weights, and a tokenizer."""
+    """Two models of Pythia-70M's shape with random weights, and a tokenizer."""
     texts = generate_comments(4000, seed=1)["text"]
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -75,9 +73,8 @@ def pythia_70m() -> tuple[Any, Any, Any]:
         pad_token_id=0,
         num_labels=1,
     )
-    body = GPTNeoXForSequenceClassification(config).eval()
-    judge = RobertaForSequenceClassification(RobertaConfig(vocab_size=50265, pad_token_id=0))
-    return body, judge.eval(), tokenizer
+    body, judge = (GPTNeoXForSequenceClassification(config).eval() for _ in range(2))
+    return body, judge, tokenizer
 
 
 def one_text_at_a_time(
@@ -108,18 +105,18 @@ def ours(
     compute: Compute,
 ) -> None:
     """One run through this library, its rewards of all texts, and the true reward once."""
-    run = Run(0, "fit", 0)
+    run, valid = Run(0, "fit", 0), pairs[: len(pairs) // 5]
     if irl.trainable == "head":
         phi = hidden_states(texts, body, tokenizer, compute, pooling=irl.pooling)
         delta = torch.from_numpy(phi[pairs[:, 0]] - phi[pairs[:, 1]])
-        heads = fit_heads(delta, delta, [run], irl)
+        heads = fit_heads(delta, delta[: len(valid)], [run], irl)
         heads.weight.numpy() @ phi.T
     else:
         network = RewardNetwork(body, tokenizer, irl, compute)
-        encoded = Texts(encode(texts, body, tokenizer), pairs, pairs)
+        encoded = Texts(encode(texts, body, tokenizer), pairs, valid)
         network.fit(encoded, run)
         network.score(encoded.encoded)
-    ClassifierReward(judge, tokenizer, compute, toxic_label=1).score(texts)
+    ClassifierReward(judge, tokenizer, compute, toxic_label=0).score(texts)
 
 
 def main() -> None:

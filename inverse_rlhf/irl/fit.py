@@ -158,7 +158,7 @@ def _fit_linear(
     deltas = {split: _deltas(phi, problem.rows(split)) for split in ("irl", "valid", "test")}
     facts, bayesian = {}, None
     if params.method == "bayes":
-        scale = phi[torch.from_numpy((texts["split"] == "irl").to_numpy())].std(dim=0)
+        scale = phi[np.flatnonzero(texts["split"] == "irl")].std(dim=0)
         bayesian = fit_posterior(deltas, scale, params, seed=problem.seed)
         facts["bayes"] = posterior_report(bayesian, deltas)
         facts["outliers"] = outlier_report(texts, *problem.body, problem.compute, seed=problem.seed)

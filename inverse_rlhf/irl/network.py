@@ -16,6 +16,8 @@ from inverse_rlhf.irl.selection import discrimination
 from inverse_rlhf.models import autocast, train_top_blocks
 from inverse_rlhf.params import Compute, Irl
 
+_GROUP = 16  # texts read together while training
+
 
 @dataclass(frozen=True)
 class Texts:
@@ -74,6 +76,20 @@ class RewardNetwork:
         pooled = pooled_hidden_state(self.model, batch, self.params.pooling)
         return linear(pooled, self.head()).squeeze(-1)
 
+    def rewards_of_rows(self, encoded: BatchEncoding, rows: np.ndarray) -> Tensor:
+        """Rewards of some texts with gradients, shape (rows,), float32.
+
+        Texts of like length are read together: random ones would be a third padding.
+        """
+        lengths = [len(encoded["input_ids"][row]) for row in rows]
+        order = np.argsort(lengths, kind="stable")
+        groups = np.array_split(order, max(1, len(order) // _GROUP))
+        found = [
+            self.rewards(pad(encoded, rows[group], self.tokenizer, self.model.device)).float()
+            for group in groups
+        ]
+        return torch.cat(found)[torch.from_numpy(np.argsort(order)).to(self.model.device)]
+
     def score(self, encoded: BatchEncoding, rows: np.ndarray | None = None) -> np.ndarray:
         """Rewards of all texts, or of some rows, without gradients: float32 of shape (texts,)."""
         if rows is not None:
@@ -122,8 +138,8 @@ class RewardNetwork:
         for batch in rows.split(params.batch_size):
             chosen = texts.train[batch.numpy()]
             with autocast(self.compute):
-                inputs = pad(texts.encoded, chosen.T.reshape(-1), self.tokenizer, self.model.device)
-                aligned, base = self.rewards(inputs).float().reshape(2, -1)
+                rewards = self.rewards_of_rows(texts.encoded, chosen.T.reshape(-1))
+                aligned, base = rewards.reshape(2, -1)
             delta = (aligned - base) * signs[batch].to(self.model.device)
             loss = pair_loss(delta, params).mean() + head_penalty(self.head()[0], params)
             optimizer.zero_grad()
