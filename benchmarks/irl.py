@@ -25,10 +25,10 @@ from transformers import (
 
 from inverse_rlhf.cli import keep_freed_memory
 from inverse_rlhf.corpus import generate_comments
-from inverse_rlhf.features import encode, hidden_states
+from inverse_rlhf.features import hidden_states
 from inverse_rlhf.irl.linear import fit_heads
 from inverse_rlhf.irl.losses import pair_loss
-from inverse_rlhf.irl.network import RewardNetwork, Texts
+from inverse_rlhf.irl.network import Pairs, RewardNetwork
 from inverse_rlhf.irl.runs import Run
 from inverse_rlhf.params import Compute, Irl, load_params
 from inverse_rlhf.rewards import ClassifierReward
@@ -112,10 +112,9 @@ def ours(
         heads = fit_heads(delta, delta[: len(valid)], [run], irl)
         heads.weight.numpy() @ phi.T
     else:
-        network = RewardNetwork(body, tokenizer, irl, compute)
-        encoded = Texts(encode(texts, body, tokenizer), pairs, valid)
-        network.fit(encoded, run)
-        network.score(encoded.encoded)
+        network = RewardNetwork(body, tokenizer, texts, irl, compute)
+        network.fit(Pairs(pairs, valid), run)
+        network.score()
     ClassifierReward(judge, tokenizer, compute, toxic_label=0).score(texts)
 
 

@@ -50,7 +50,7 @@ def map_texts(
     """
     outputs: np.ndarray | None = None
     model.eval()
-    for rows in _by_length(encoded, compute.batch_size):
+    for rows in by_length(encoded, compute.batch_size):
         with torch.no_grad(), autocast(compute):
             values = function(pad(encoded, rows, tokenizer, model.device)).float().cpu().numpy()
         if outputs is None:
@@ -60,7 +60,8 @@ def map_texts(
     return outputs
 
 
-def _by_length(encoded: BatchEncoding, batch_size: int) -> Iterator[np.ndarray]:
+def by_length(encoded: BatchEncoding, batch_size: int) -> Iterator[np.ndarray]:
+    """Row numbers of all texts, in batches of texts of like length, the shortest first."""
     lengths = np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64)
     order = np.argsort(lengths, kind="stable")
     for start in range(0, len(order), batch_size):

@@ -8,15 +8,23 @@ import pandas as pd
 import pytest
 import torch
 from scipy.optimize import minimize
+from transformers import (
+    AutoModelForSequenceClassification,
+    BloomConfig,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+)
 
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.features import encode, hidden_states
+from inverse_rlhf.features import encode, hidden_states, pad
 from inverse_rlhf.irl.fit import FittedRewards, fit_rewards
 from inverse_rlhf.irl.linear import fit_heads
 from inverse_rlhf.irl.losses import constrained, head_penalty, pair_loss
-from inverse_rlhf.irl.network import RewardNetwork, Texts
+from inverse_rlhf.irl.network import Pairs, RewardNetwork
 from inverse_rlhf.irl.runs import Run, plan_runs
 from inverse_rlhf.irl.selection import discrimination
+from inverse_rlhf.models import blocks
 from inverse_rlhf.params import Irl, Params
 from inverse_rlhf.rewards import load_irl_reward
 
@@ -193,29 +201,73 @@ def test_fit_saves_what_it_scored(
     np.testing.assert_allclose(standard, (raw - loaded.card.mean) / loaded.card.std, rtol=1e-5)
 
 
+def _both(pairs: pd.DataFrame) -> list[str]:
+    return [
+        *(pairs["prompt"] + pairs["aligned_completion"]),
+        *(pairs["prompt"] + pairs["base_completion"]),
+    ]
+
+
 def test_frozen_parts_stay(
     reward_network: Any, pairs: pd.DataFrame, irl: Irl, params: Params
 ) -> None:
     model, tokenizer = reward_network
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    network = RewardNetwork(
-        model,
-        tokenizer,
-        irl.model_copy(update={"trainable": "last_k", "last_k": 1}),
-        params.compute,
-    )
-    texts = [
-        *(pairs["prompt"] + pairs["aligned_completion"]),
-        *(pairs["prompt"] + pairs["base_completion"]),
-    ]
+    settings = irl.model_copy(update={"trainable": "last_k", "last_k": 1})
+    network = RewardNetwork(model, tokenizer, _both(pairs), settings, params.compute)
     rows = np.stack([np.arange(60), np.arange(60, 120)], axis=1)
-    network.fit(Texts(encode(texts, model, tokenizer), rows[:40], rows[40:]), Run(0, "fit", 0))
+    network.fit(Pairs(rows[:40], rows[40:]), Run(0, "fit", 0))
     changed = {
         name for name, value in model.state_dict().items() if not torch.equal(value, before[name])
     }
     assert "score.weight" in changed
     assert any("layers.1." in name for name in changed)
     assert not any("layers.0." in name or "embed" in name for name in changed)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        GPTNeoXConfig(intermediate_size=32),
+        GPT2Config(),  # adds positions to whatever it is given
+        LlamaConfig(intermediate_size=32),
+        BloomConfig(),  # its blocks give tuples
+    ],
+    ids=lambda config: config.model_type,
+)
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+def test_frozen_blocks_are_read_once_and_change_nothing(
+    config: Any, pooling: str, reward_network: Any, irl: Irl, params: Params
+) -> None:
+    tokenizer = reward_network[1]
+    config.update(
+        dict(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=3, num_labels=1)
+        | dict(num_attention_heads=2, num_key_value_heads=2, pad_token_id=tokenizer.pad_token_id)
+    )
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    texts = ["one", "a much longer text about a map and a table", "two words", "three of them"]
+    batch = pad(encode(texts, model, tokenizer), range(4), tokenizer, model.device)
+    settings = irl.model_copy(update={"trainable": "last_k", "last_k": 1, "pooling": pooling})
+    network = RewardNetwork(model, tokenizer, texts, settings, params.compute)
+    assert network.frozen is not None
+    calls: list[int] = []
+    first, last = blocks(model)[0], blocks(model)[-1]
+    for child in first.children():
+        child.register_forward_hook(lambda *_: calls.append(1))
+    found = network.rewards_of_rows(np.arange(4))
+    found.sum().backward()
+    gradients = [parameter.grad for parameter in last.parameters()]
+    model.zero_grad()
+    assert not calls
+    np.testing.assert_allclose(network.score(), found.detach(), atol=1e-5)
+    network.frozen = None
+    expected = network.rewards(batch | {"row": torch.arange(4)})
+    assert calls
+    expected.sum().backward()
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    for gradient, parameter in zip(gradients, last.parameters(), strict=True):
+        torch.testing.assert_close(gradient, parameter.grad, atol=1e-5, rtol=1e-4)
 
 
 def test_padding_and_order_do_not_matter(reward_network: Any, params: Params) -> None:

@@ -13,12 +13,12 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.features import encode, hidden_states
+from inverse_rlhf.features import hidden_states
 from inverse_rlhf.irl.design import Design, build_design
 from inverse_rlhf.irl.exact import solve_heads
 from inverse_rlhf.irl.failure_aware import correct_heads
 from inverse_rlhf.irl.linear import Heads, fit_heads, random_heads
-from inverse_rlhf.irl.network import RewardNetwork, Texts
+from inverse_rlhf.irl.network import Pairs, RewardNetwork
 from inverse_rlhf.irl.posterior import BayesianFit, fit_posterior, outlier_report, posterior_report
 from inverse_rlhf.irl.runs import Run, plan_runs
 from inverse_rlhf.irl.selection import median_run
@@ -231,22 +231,21 @@ def _fit_networks(
     problem: _Problem, runs: list[Run], kept: RunStore
 ) -> tuple[_Export, dict[str, Any]]:
     model, tokenizer = problem.body
-    network = RewardNetwork(model, tokenizer, problem.params, problem.compute)
-    all_texts = problem.texts["text"].tolist()
-    encoded = encode(all_texts, model, tokenizer)
-    texts = Texts(encoded, problem.rows("irl"), problem.rows("valid"))
+    texts = problem.texts["text"].tolist()
+    network = RewardNetwork(model, tokenizer, texts, problem.params, problem.compute)
+    pairs = Pairs(problem.rows("irl"), problem.rows("valid"))
     missing = [run for run in runs if kept.get(run) is None]
     random = [run for run in missing if run.kind == "random_head"]
     if random:
         pooling = problem.params.pooling
         phi = torch.from_numpy(
-            hidden_states(all_texts, model, tokenizer, problem.compute, pooling=pooling)
+            hidden_states(texts, model, tokenizer, problem.compute, pooling=pooling)
         )
-        train, valid = _deltas(phi, texts.train), _deltas(phi, texts.valid)
+        train, valid = _deltas(phi, pairs.train), _deltas(phi, pairs.valid)
         _keep_heads(random_heads(train, valid, random, problem.params), random, phi, kept)
     for run in tqdm([run for run in missing if run.kind != "random_head"], "runs"):
-        fit = network.fit(texts, run)
-        rewards = network.score(texts.encoded)
+        fit = network.fit(pairs, run)
+        rewards = network.score()
         history = Fit(run, fit.loss, fit.valid_discrimination, fit.epoch, rewards)
         kept.put(history, fit.state if run.kind == "fit" else {})
 

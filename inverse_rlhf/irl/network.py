@@ -1,5 +1,7 @@
 """One run that trains the transformer's top blocks, or all of it, with its head."""
 
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,22 +10,22 @@ from torch import Tensor
 from torch.nn.functional import linear
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
-from inverse_rlhf.features import map_texts, pad, pooled_hidden_state
+from inverse_rlhf.features import encode, map_texts, pad, pooled_hidden_state
+from inverse_rlhf.irl.frozen import FrozenOutputs
 from inverse_rlhf.irl.linear import OPTIMIZERS
 from inverse_rlhf.irl.losses import constrained, head_penalty, pair_loss
 from inverse_rlhf.irl.runs import Run
 from inverse_rlhf.irl.selection import discrimination
-from inverse_rlhf.models import autocast, train_top_blocks
+from inverse_rlhf.models import autocast, blocks, train_top_blocks
 from inverse_rlhf.params import Compute, Irl
 
 _GROUP = 16  # texts read together while training
 
 
 @dataclass(frozen=True)
-class Texts:
-    """Tokenized texts and the pairs among them: (pairs, 2) row numbers, aligned then base."""
+class Pairs:
+    """Pairs of texts: row numbers, (pairs, 2), aligned then base."""
 
-    encoded: BatchEncoding
     train: np.ndarray
     valid: np.ndarray
 
@@ -39,18 +41,27 @@ class NetworkFit:
 
 
 class RewardNetwork:
-    """A sequence classifier with one output whose trained part can be reset and set."""
+    """A sequence classifier with one output whose trained part can be reset and set.
+
+    It reads a fixed list of texts, so that what its frozen blocks make of them is computed once.
+    """
 
     def __init__(
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
+        texts: Sequence[str],
         params: Irl,
         compute: Compute,
     ) -> None:
         self.model, self.tokenizer, self.params, self.compute = model, tokenizer, params, compute
+        self.encoded = encode(texts, model, tokenizer)
+        self.frozen: FrozenOutputs | None = None
         if params.trainable == "last_k":
             train_top_blocks(model, params.last_k)
+            if frozen := len(blocks(model)) - params.last_k:
+                self.frozen = FrozenOutputs(model, tokenizer, self.encoded, frozen, compute)
+        self.encoded["row"] = list(range(len(texts)))
         if compute.gradient_checkpointing:
             model.gradient_checkpointing_enable()
         self.trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
@@ -72,31 +83,38 @@ class RewardNetwork:
             self.trained[name].copy_(value)
 
     def rewards(self, batch: BatchEncoding) -> Tensor:
-        """Rewards of a right-padded batch, shape (texts,), with gradients."""
-        pooled = pooled_hidden_state(self.model, batch, self.params.pooling)
+        """Rewards of a right-padded batch, shape (texts,), with gradients.
+
+        Args:
+            batch: besides token ids and mask, the row numbers of the texts as `row`.
+        """
+        rows = batch.pop("row")
+        with self.frozen.replay(rows) if self.frozen else contextlib.nullcontext():
+            pooled = pooled_hidden_state(self.model, batch, self.params.pooling)
         return linear(pooled, self.head()).squeeze(-1)
 
-    def rewards_of_rows(self, encoded: BatchEncoding, rows: np.ndarray) -> Tensor:
+    def rewards_of_rows(self, rows: np.ndarray) -> Tensor:
         """Rewards of some texts with gradients, shape (rows,), float32.
 
         Texts of like length are read together: random ones would be a third padding.
         """
-        lengths = [len(encoded["input_ids"][row]) for row in rows]
+        lengths = [len(self.encoded["input_ids"][row]) for row in rows]
         order = np.argsort(lengths, kind="stable")
         groups = np.array_split(order, max(1, len(order) // _GROUP))
         found = [
-            self.rewards(pad(encoded, rows[group], self.tokenizer, self.model.device)).float()
+            self.rewards(pad(self.encoded, rows[group], self.tokenizer, self.model.device)).float()
             for group in groups
         ]
         return torch.cat(found)[torch.from_numpy(np.argsort(order)).to(self.model.device)]
 
-    def score(self, encoded: BatchEncoding, rows: np.ndarray | None = None) -> np.ndarray:
+    def score(self, rows: np.ndarray | None = None) -> np.ndarray:
         """Rewards of all texts, or of some rows, without gradients: float32 of shape (texts,)."""
+        encoded = self.encoded
         if rows is not None:
             encoded = BatchEncoding({k: [values[r] for r in rows] for k, values in encoded.items()})
         return map_texts(self.rewards, encoded, self.model, self.tokenizer, self.compute)
 
-    def fit(self, texts: Texts, run: Run) -> NetworkFit:
+    def fit(self, pairs: Pairs, run: Run) -> NetworkFit:
         """Train from the base policy's weights and a fresh head.
 
         The epoch with the highest discrimination on the valid pairs is kept, the first of equals.
@@ -109,36 +127,36 @@ class RewardNetwork:
         optimizer = OPTIMIZERS[params.optimizer](
             self.trained.values(), lr=params.lr, weight_decay=params.weight_decay
         )
-        rows = run.resample(len(texts.train), params)
-        valid_signs = run.signs(len(texts.valid), 4)
+        rows = run.resample(len(pairs.train), params)
+        valid_signs = run.signs(len(pairs.valid), 4)
         losses: list[float] = []
         discriminations: list[float] = []
         best = NetworkFit({}, 0, losses, discriminations)
-        for epoch, order in enumerate(run.orders(len(texts.train), params), start=1):
-            losses.append(self._epoch(texts, rows[order], run, optimizer))
-            value = discrimination(self._valid_delta(texts) * valid_signs).item()
+        for epoch, order in enumerate(run.orders(len(pairs.train), params), start=1):
+            losses.append(self._epoch(pairs, rows[order], run, optimizer))
+            value = discrimination(self._valid_delta(pairs) * valid_signs).item()
             if not discriminations or value > max(discriminations):
                 best = NetworkFit(self.state(), epoch, losses, discriminations)
             discriminations.append(value)
         self.set_state(best.state)
         return best
 
-    def _valid_delta(self, texts: Texts) -> Tensor:
-        scores = self.score(texts.encoded, texts.valid.reshape(-1)).reshape(-1, 2)
+    def _valid_delta(self, pairs: Pairs) -> Tensor:
+        scores = self.score(pairs.valid.reshape(-1)).reshape(-1, 2)
         return torch.from_numpy(scores[:, 0] - scores[:, 1])
 
     def _epoch(
-        self, texts: Texts, rows: Tensor, run: Run, optimizer: torch.optim.Optimizer
+        self, pairs: Pairs, rows: Tensor, run: Run, optimizer: torch.optim.Optimizer
     ) -> float:
         # No dropout: the reward that is trained is the reward that is read. Checkpointing, though,
         # works in training mode only.
         self.model.train(self.compute.gradient_checkpointing)
         params, total = self.params, 0.0
-        signs = run.signs(len(texts.train), 3)
+        signs = run.signs(len(pairs.train), 3)
         for batch in rows.split(params.batch_size):
-            chosen = texts.train[batch.numpy()]
+            chosen = pairs.train[batch.numpy()]
             with autocast(self.compute):
-                rewards = self.rewards_of_rows(texts.encoded, chosen.T.reshape(-1))
+                rewards = self.rewards_of_rows(chosen.T.reshape(-1))
                 aligned, base = rewards.reshape(2, -1)
             delta = (aligned - base) * signs[batch].to(self.model.device)
             loss = pair_loss(delta, params).mean() + head_penalty(self.head()[0], params)

@@ -1,0 +1,72 @@
+"""What the frozen bottom blocks make of each text, computed once for all runs and epochs."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
+
+from inverse_rlhf.features import by_length, pad
+from inverse_rlhf.models import autocast, blocks
+from inverse_rlhf.params import Compute
+
+
+class FrozenOutputs:
+    """The output of the highest frozen block at every token of every text, kept on the CPU.
+
+    Memory: 4 bytes times tokens times hidden size, half of it where that output is bfloat16.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        encoded: BatchEncoding,
+        frozen: int,
+        compute: Compute,
+    ) -> None:
+        """Read all texts.
+
+        Args:
+            encoded: token ids and attention masks, one list a text.
+            frozen: how many of the lowest blocks are frozen, at least 1.
+        """
+        self._frozen = list(blocks(model))[:frozen]
+        self._outputs: list[Tensor] = [torch.empty(0)] * len(encoded["input_ids"])
+        self._device = model.device
+        found: list[Tensor] = []
+
+        def keep(_block: Any, _inputs: Any, output: Any) -> None:
+            self._in_tuple = isinstance(output, tuple)
+            found.append((output[0] if self._in_tuple else output).cpu())
+
+        with (
+            torch.no_grad(),
+            autocast(compute),
+            self._frozen[-1].register_forward_hook(keep),
+        ):
+            for rows in by_length(encoded, compute.batch_size):
+                model.base_model(**pad(encoded, rows, tokenizer, model.device), use_cache=False)
+                for row, output in zip(rows, found.pop(), strict=True):
+                    self._outputs[row] = output[: len(encoded["input_ids"][row])].clone()
+
+    @contextlib.contextmanager
+    def replay(self, rows: Tensor) -> Iterator[None]:
+        """Within it, the frozen blocks compute nothing and give what they gave for these texts.
+
+        Args:
+            rows: numbers of the texts in the batch that the model reads, right-padded.
+        """
+        kept = pad_sequence([self._outputs[row] for row in rows.tolist()], batch_first=True)
+        kept = kept.to(self._device)
+        output = (kept,) if self._in_tuple else kept
+        for block in self._frozen:
+            block.forward = lambda *_, **__: output
+        try:
+            yield
+        finally:
+            for block in self._frozen:
+                del block.forward
