@@ -194,7 +194,8 @@ def _check_folder(source: str | Path, name: str) -> None:
     if not path.is_dir():
         looks_local = isinstance(source, Path) or str(source).startswith((".", "/", "~"))
         if looks_local or str(source).count("/") > 1:
-            raise UserError(f"{name} is not a folder")
+            advice = ": run `dvc repro`" if isinstance(source, Path) else ""
+            raise UserError(f"{name} is not a folder{advice}")
         return
     if not (path / "config.json").is_file():
         raise UserError(f"{name} has no config.json: it is not a model folder")

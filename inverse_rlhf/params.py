@@ -25,6 +25,7 @@ def _all_or_count(value: Any) -> Any:
 _NUMBER = BeforeValidator(_no_bool)
 Count = Annotated[int, _NUMBER, Field(ge=1)]
 Natural = Annotated[int, _NUMBER, Field(ge=0)]
+Seed = Annotated[int, _NUMBER, Field(ge=0, le=2**32 - 1)]  # what numpy takes
 Positive = Annotated[float, _NUMBER, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, _NUMBER, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, _NUMBER, Field(allow_inf_nan=False)]
@@ -293,7 +294,7 @@ class Evaluate(Group):
 class Params(Group):
     """All of params.yaml."""
 
-    seed: Natural
+    seed: Seed
     compute: Compute
     data: Data
     parts: Parts
@@ -303,6 +304,15 @@ class Params(Group):
     pairs: Pairs
     irl: Irl
     evaluate: Evaluate
+
+    @model_validator(mode="after")
+    def _enough_prompts(self) -> "Params":
+        if self.rlhf.batch_size > self.data.splits.rl:
+            raise ValueError(
+                f"rlhf.batch_size is {self.rlhf.batch_size}, but data.splits.rl has "
+                f"{self.data.splits.rl} prompts: lower it"
+            )
+        return self
 
 
 def read_yaml(path: Path) -> Any:
@@ -352,8 +362,10 @@ def _describe(error: dict[str, Any], name: str) -> str:
     if kind == "extra_forbidden":
         return f"{key} in {name} is not a known key: remove it or correct its spelling"
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    message = message.replace("String should", "a string and")
+    message = message.replace("List should", "a list and")
     if kind == "value_error":
         if isinstance(value, dict):
-            return f"{key} in {name}: {message}"
+            return f"{key} in {name}: {message}" if path else f"{name}: {message}"
         return f"{key} is {value!r} in {name}: {message}"
     return f"{key} is {value!r} in {name}: it must be {message}"

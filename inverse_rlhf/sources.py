@@ -1,5 +1,6 @@
 """Labelled comments from the embedded corpus, a local file or a hub data set."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,24 @@ def read_comments(params: Data, *, seed: int) -> pd.DataFrame:
             empty or non-UTF-8 text, a label that is not 0 or 1, or only one label present.
     """
     if params.source == "embedded":
-        return corpus.generate_comments(params.comments or _EMBEDDED_SIZE, seed=seed)
+        return _embedded(params, seed=seed)
     if Path(params.source).suffix in _FILES:
         frame = _read_file(Path(params.source))
     else:
         frame = _read_hub(params)
     return _checked(frame, params)
+
+
+def _embedded(params: Data, *, seed: int) -> pd.DataFrame:
+    """Enough embedded comments, half of them toxic, to sample `data.toxic_share` from."""
+    share = params.toxic_share or 0.5
+    wanted = 2 * math.ceil((params.comments or _EMBEDDED_SIZE) * max(share, 1 - share))
+    if wanted > corpus.MAX_COMMENTS:
+        raise UserError(
+            f"data.comments is {params.comments}, but of the embedded comments there are at most "
+            f"{corpus.MAX_COMMENTS}, half of them toxic: lower it"
+        )
+    return corpus.generate_comments(wanted, seed=seed)
 
 
 def read_transfer_prompts(params: Evaluate) -> pd.DataFrame:

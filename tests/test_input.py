@@ -135,6 +135,19 @@ def test_share_is_kept(params: Params) -> None:
     assert (len(most), most["toxic"].sum()) == (40, 30)
 
 
+@pytest.mark.parametrize(("size", "share"), [(41, 0.5), (40, 0.2), (40, None), (30, 0.9)])
+def test_embedded_comments_suffice(params: Params, size: int, share: float | None) -> None:
+    settings = data(params, comments=size, toxic_share=share)
+    sampled = sample_comments(read_comments(settings, seed=0), settings, seed=0)
+    assert len(sampled) == size
+    assert share is None or sampled["toxic"].sum() == round(size * share)
+
+
+def test_more_embedded_comments_than_there_are(params: Params) -> None:
+    with pytest.raises(UserError, match=r"data\.comments is 1000000"):
+        read_comments(data(params, comments=1_000_000), seed=0)
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
@@ -148,6 +161,8 @@ def test_share_is_kept(params: Params) -> None:
         ("data.prompt_words", 99, "prompt_words must be smaller than max_words"),
         ("compute.device", "gpu", "compute.device is 'gpu'"),
         ("irl.lr", float("nan"), "irl.lr is nan"),
+        ("irl.features", [], "irl.features is [] in params.yaml: it must be a list and have"),
+        ("rlhf.batch_size", 9999, "params.yaml: rlhf.batch_size is 9999, but data.splits.rl has"),
     ],
 )
 def test_bad_params(raw_params: dict[str, Any], path: str, value: Any, message: str) -> None:
@@ -162,13 +177,14 @@ def test_bad_params(raw_params: dict[str, Any], path: str, value: Any, message: 
 
 def test_every_error_is_named(raw_params: dict[str, Any]) -> None:
     content = json.loads(json.dumps(raw_params))
-    del content["seed"], content["irl"]["lr"]
+    del content["irl"]["lr"]
+    content["seed"] = 2**32
     content["pairs"]["samples"] = 0
     with pytest.raises(UserError) as caught:
         parse_params(content)
     lines = str(caught.value).splitlines()
     assert len(lines) == 3
-    assert any("seed is missing" in line for line in lines)
+    assert any("seed is 4294967296" in line for line in lines)
     assert any("irl.lr is missing" in line for line in lines)
     assert any("pairs.samples is 0" in line for line in lines)
 
