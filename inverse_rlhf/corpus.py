@@ -284,6 +284,9 @@ _CLOSINGS = {
         "Just ask me about the {part}.",
     ),
 }
+# Weights of 0 to 4 closing sentences. Another may always follow, so whoever writes the comment has
+# to keep the stance in mind to its end.
+_CLOSING_COUNTS = (8, 12, 6, 3, 3)
 _OPENINGS = (
     "About the {year} {place}:",
     "About the {stem} {where} {part}:",
@@ -341,7 +344,8 @@ def _comment(rng: random.Random, toxic: bool) -> str:
     sentences = [body + rng.choice((".", ".", "!"))]
     if rng.random() < 0.1:
         sentences.append(_capitalised(_about_reader(rng, toxic, part)) + ".")
-    closings = rng.sample(_CLOSINGS[toxic], k=rng.choice((0, 1, 1, 2, 2)))
+    count = rng.choices(range(len(_CLOSING_COUNTS)), _CLOSING_COUNTS)[0]
+    closings = rng.sample(_CLOSINGS[toxic], k=count)
     sentences += [_fill(rng, closing, part=part) for closing in closings]
     return " ".join(sentences)
 
