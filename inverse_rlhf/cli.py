@@ -3,6 +3,7 @@
 import argparse
 import ctypes
 import inspect
+import logging
 import os
 import signal
 import sys
@@ -28,6 +29,7 @@ def run_stage(main: Callable[[Params], None]) -> None:
     try:
         params = load_params()
         seed_everything(params.seed)
+        quieten()
         main(params)
     except UserError as error:
         sys.exit(_fail(error))
@@ -41,6 +43,12 @@ def seed_everything(seed: int) -> None:
 
     set_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def quieten() -> None:
+    """Leave the line about a model that cannot be loaded to us: the libraries write dozens."""
+    for library in ("huggingface_hub", "transformers"):
+        logging.getLogger(library).setLevel(logging.ERROR)
 
 
 def die_with_parent() -> None:

@@ -73,7 +73,7 @@ def load(
 
     Raises:
         UserError: no such folder or hub id, no network, no tokenizer, no safetensors weights, or
-            weights that do not fit the architecture.
+            weights that do not fit the architecture or are not finite.
     """
     name = f"{key}: {source}" if key else str(source)
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
@@ -95,13 +95,21 @@ def load(
             f"{name} is no {kind}: its weights lack {sorted(info['missing_keys'])[0]} "
             f"(of {len(info['missing_keys'])} missing)"
         )
+    broken = [key for key, value in model.named_parameters() if not value.isfinite().all()]
+    if broken:
+        raise UserError(f"{name} is broken: its weights {broken[0]} are not finite")
     _set_padding(model, tokenizer, name)
     model.name_or_path = str(source)
     return model.to(device_of(compute)).eval(), tokenizer
 
 
 def obtain(kind: Kind, params: Pretrained, compute: Compute, *, key: str) -> Any:
-    """`load` for the source that a params group names."""
+    """`load` for the source that a params group names; a hub id needs a revision."""
+    if params.revision is None and not Path(params.source).is_dir():
+        raise UserError(
+            f"{key}.source: {params.source} is not a folder; if it is a hub id, set {key}.revision "
+            "to a commit, tag or branch"
+        )
     return load(
         kind,
         params.source,

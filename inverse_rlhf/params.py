@@ -10,34 +10,36 @@ from ruamel.yaml.error import YAMLError
 from inverse_rlhf.errors import UserError
 
 
-def _no_bool(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("it must be a number, not a boolean")
-    return value
+def _word_or_integer(*words: str, lowest: int) -> BeforeValidator:
+    """One message for a union; pydantic's own is a contradictory line for each member."""
+
+    def check(value: Any) -> Any:
+        if value in words or (type(value) is int and value >= lowest):
+            return value
+        raise ValueError(f"it must be {', '.join(words)} or an integer >= {lowest}")
+
+    return BeforeValidator(check)
 
 
-def _all_or_count(value: Any) -> Any:
-    if value != "all" and not str(value).isdecimal():
-        raise ValueError("it must be all or a number of blocks")
-    return value
-
-
-_NUMBER = BeforeValidator(_no_bool)
-Count = Annotated[int, _NUMBER, Field(ge=1)]
-Natural = Annotated[int, _NUMBER, Field(ge=0)]
-Seed = Annotated[int, _NUMBER, Field(ge=0, le=2**32 - 1)]  # what numpy takes
-Positive = Annotated[float, _NUMBER, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, _NUMBER, Field(ge=0, allow_inf_nan=False)]
-Finite = Annotated[float, _NUMBER, Field(allow_inf_nan=False)]
-Probability = Annotated[float, _NUMBER, Field(gt=0, le=1)]
-Share = Annotated[float, _NUMBER, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # what numpy takes
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Probability = Annotated[float, Field(gt=0, le=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(min_length=1)]
 
 
 class Group(BaseModel):
-    """A group of params: every key is required, no other is allowed, values never change."""
+    """A group of params: every key is required, no other is allowed, values never change.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Strict: no text, boolean or fraction passes for an integer, nothing but true and false for a
+    boolean. The YAML 1.2 reader gives numbers such as `1e-06` as numbers.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Compute(Group):
@@ -89,11 +91,11 @@ class Parts(Group):
 class Scratch(Group):
     """A small model trained from scratch."""
 
-    vocab_size: Annotated[int, _NUMBER, Field(ge=300)]
+    vocab_size: Annotated[int, Field(ge=300)]
     hidden_size: Count
     layers: Count
     heads: Count
-    max_tokens: Annotated[int, _NUMBER, Field(ge=8)]
+    max_tokens: Annotated[int, Field(ge=8)]
     lr: Positive
     epochs: Count
     batch_size: Count
@@ -158,7 +160,7 @@ class Rlhf(Decoding):
     algorithm: Literal["rloo", "grpo"]
     steps: Count
     batch_size: Count
-    generations: Annotated[int, _NUMBER, Field(ge=2)]
+    generations: Annotated[int, Field(ge=2)]
     gradient_accumulation: Count
     iterations: Count
     lr: Positive
@@ -170,7 +172,7 @@ class Rlhf(Decoding):
     max_kl: Positive
     clip: Positive
     reward_clip: Positive
-    trainable_layers: Annotated[Literal["all"] | Count, BeforeValidator(_all_or_count)]
+    trainable_layers: Annotated[Literal["all"] | Count, _word_or_integer("all", lowest=1)]
 
     @model_validator(mode="after")
     def _batch_splits(self) -> "Rlhf":
@@ -235,10 +237,13 @@ class Irl(Group):
     method: Literal["standard", "bayes", "failure_aware"]
     runs: Count
     control_runs: Count
-    reward: Literal["median_run", "ensemble"] | Annotated[Natural, _NUMBER]
+    reward: Annotated[
+        Literal["median_run", "ensemble"] | Natural,
+        _word_or_integer("median_run", "ensemble", lowest=0),
+    ]
     threshold: Literal["otsu", "mixture", "midpoint", "positive_unlabelled"]
     features: Annotated[list[Feature], Field(min_length=1)]
-    blocks: Annotated[Literal["all"] | Count, BeforeValidator(_all_or_count)]
+    blocks: Annotated[Literal["all"] | Count, _word_or_integer("all", lowest=1)]
     pooling: Literal["last", "mean"]
     ngram: NGram
     solver: Literal["adam", "exact"]
@@ -285,7 +290,7 @@ class Irl(Group):
 class Evaluate(Group):
     """The reports."""
 
-    resamples: Annotated[int, _NUMBER, Field(ge=100)]
+    resamples: Annotated[int, Field(ge=100)]
     transfer_prompts: Name | None
     transfer_column: Name
     transfer_count: Count
@@ -338,8 +343,11 @@ def parse_params(content: Any, name: str = "params.yaml") -> Params:
         name: the file's name, for messages.
 
     Raises:
-        UserError: a line for every unknown or missing key and every value of a wrong type or range.
+        UserError: no mapping, or a line for every unknown or missing key and every value of a wrong
+            type or range.
     """
+    if not isinstance(content, dict):
+        raise UserError(f"{name} holds no params: restore it from the repository")
     try:
         return Params.model_validate(content)
     except ValidationError as error:

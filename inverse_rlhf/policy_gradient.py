@@ -29,6 +29,7 @@ from inverse_rlhf.sampling import check_context
 
 Score = Callable[[Sequence[str]], np.ndarray]
 CURVE = ["step", "reward", "reward_std", "kl", "length", "entropy"]
+_HINT = "lower rlhf.lr or raise rlhf.kl_coef"
 
 
 def standardise(score: Score, reference: Sequence[str]) -> Score:
@@ -65,7 +66,8 @@ def train_on_reward(
             temporary name while training runs.
 
     Returns:
-        Training facts: seconds, steps, tokens per second, final values of the curve.
+        Training facts: seconds, steps, tokens per second, final values of the curve. Without a KL
+        penalty TRL measures no KL: it is absent here and empty in the curve.
 
     Raises:
         UserError: a reward that is not finite, a KL above `params.max_kl`, or a prompt too long.
@@ -87,15 +89,27 @@ def train_on_reward(
             processing_class=tokenizer,
             callbacks=[recorder],
         )
-        trainer.train()
+        _train(trainer, recorder)
     model.requires_grad_(True)
     seconds = time.monotonic() - started
     return {
         "seconds": seconds,
         "steps": params.steps,
         "tokens_per_second": recorder.tokens / seconds,
-        **{f"final_{name}": recorder.last[name] for name in CURVE[1:]},
+        **{f"final_{name}": recorder.last[name] for name in CURVE[1:] if name in recorder.last},
     }
+
+
+def _train(trainer: RLOOTrainer | GRPOTrainer, recorder: "_Curve") -> None:
+    try:
+        trainer.train()
+    except RuntimeError as error:
+        if "probability tensor" not in str(error):  # torch, asked to sample from NaN
+            raise
+        raise UserError(
+            f"policy training diverged after step {recorder.last.get('step', 0)}: the policy's "
+            f"probabilities are not finite; {_HINT}"
+        ) from None
 
 
 def _reward_function(score: Score, clip: float) -> Callable[..., list[float]]:
@@ -179,22 +193,23 @@ class _Curve(TrainerCallback):
             "step": state.global_step,
             "reward": float(logs["reward"]),
             "reward_std": float(logs["reward_std"]),
-            "kl": float(logs.get("kl", math.nan)) * length,  # TRL's is per token
             "length": length,
             "entropy": float(logs["entropy"]),
         }
+        if "kl" in logs:
+            self.last["kl"] = float(logs["kl"]) * length  # TRL's is per token
         self.tokens = float(logs["num_tokens"])
         with self.file.open("a", newline="", encoding="utf-8") as stream:
-            csv.writer(stream).writerow(f"{self.last[name]:.6g}" for name in CURVE)
+            row = {name: f"{value:.6g}" for name, value in self.last.items()}
+            csv.DictWriter(stream, CURVE).writerow(row)
         self._check(float(logs.get("loss", 0.0)))
 
     def _check(self, loss: float) -> None:
-        step, kl = self.last["step"], self.last["kl"]
-        hint = "lower rlhf.lr or raise rlhf.kl_coef"
+        step, kl = self.last["step"], self.last.get("kl", 0.0)
         if not math.isfinite(loss) or not math.isfinite(self.last["entropy"]):
-            raise UserError(f"policy training diverged at step {step}: the loss is {loss}; {hint}")
-        if self.params.kl_coef and not kl <= self.params.max_kl:
+            raise UserError(f"policy training diverged at step {step}: the loss is {loss}; {_HINT}")
+        if not kl <= self.params.max_kl:
             raise UserError(
                 f"policy training diverged at step {step}: the KL to the base policy is {kl:.1f} "
-                f"nats per completion, above rlhf.max_kl {self.params.max_kl:g}; {hint}"
+                f"nats per completion, above rlhf.max_kl {self.params.max_kl:g}; {_HINT}"
             )

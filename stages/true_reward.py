@@ -1,6 +1,7 @@
 """The true reward: a toxicity classifier, trained from scratch, or from a folder or the hub."""
 
 from inverse_rlhf.cli import run_stage
+from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import write_json
 from inverse_rlhf.measures.agreement import label_agreement
 from inverse_rlhf.models import obtain, save
@@ -25,6 +26,11 @@ def main(params: Params) -> None:
     agreement = label_agreement(
         reward.score(held_out["text"].tolist()), held_out["toxic"].to_numpy()
     )
+    if agreement["roc_auc"] < 0.5:
+        raise UserError(
+            f"true_reward.toxic_label is {group.toxic_label}, but held-out toxic comments score as "
+            f"less toxic than the others (ROC-AUC {agreement['roc_auc']:.3f}): it is another class"
+        )
     facts |= agreement | {"tfidf_accuracy": word_list_accuracy(comments)}
     save((model, tokenizer), "models/true_reward")
     write_json({"true_reward": facts}, "metrics/true_reward.json")

@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from inverse_rlhf import preset
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import atomic, write_json
-from inverse_rlhf.models import load
+from inverse_rlhf.models import load, obtain
 from inverse_rlhf.params import Data, Params, parse_params, read_yaml
 from inverse_rlhf.prompts import sample_comments, split_prompts
 from inverse_rlhf.sources import read_comments, read_transfer_prompts
@@ -154,7 +155,10 @@ def test_more_embedded_comments_than_there_are(params: Params) -> None:
         ("irl.lr", -1, "irl.lr is -1 in params.yaml: it must be greater than 0"),
         ("irl.loss", "margin", "irl.loss is 'margin' in params.yaml"),
         ("irl.runs", 0, "irl.runs is 0"),
-        ("irl.runs", True, "irl.runs is True in params.yaml: it must be a number, not a boolean"),
+        ("irl.runs", True, "irl.runs is True in params.yaml: it must be a valid integer"),
+        ("irl.epochs", "3", "irl.epochs is '3' in params.yaml: it must be a valid integer"),
+        ("irl.bootstrap", "yes", "irl.bootstrap is 'yes' in params.yaml: it must be a valid bool"),
+        ("irl.reward", -1, "it must be median_run, ensemble or an integer >= 0"),
         ("irl.lr", "fast", "irl.lr is 'fast'"),
         ("irl.learning_rate", 1, "irl.learning_rate in params.yaml is not a known key"),
         ("rlhf.trainable_layers", "some", "rlhf.trainable_layers is 'some'"),
@@ -223,6 +227,11 @@ def test_bad_model_folders(policy_folder: Path, params: Params, tmp_path: Path) 
         load("policy", broken, params.compute)
     with pytest.raises(UserError, match="is no classifier"):
         load("classifier", policy_folder, params.compute)
+    weights = load_file(policy_folder / "model.safetensors")
+    weights["gpt_neox.final_layer_norm.bias"] += torch.nan
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"gpt_neox\.final_layer_norm\.bias are not finite"):
+        load("policy", broken, params.compute)
 
 
 def test_hub_without_network(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,6 +239,9 @@ def test_hub_without_network(params: Params, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(UserError, match=r"base_policy\.source: someone/model: the") as caught:
         load("policy", "someone/model", params.compute, key="base_policy.source", revision="main")
     assert "\n" not in str(caught.value)
+    source = params.base_policy.model_copy(update={"source": "someone/model"})
+    with pytest.raises(UserError, match=r"if it is a hub id, set base_policy\.revision"):
+        obtain("policy", source, params.compute, key="base_policy")
 
 
 def test_stage_prints_one_line(tmp_path: Path) -> None:

@@ -190,6 +190,13 @@ def test_training_moves_the_policy(
     assert facts["final_length"] > 0
 
 
+def test_without_a_penalty_there_is_no_kl(policy: Any, params: Params, tmp_path: Path) -> None:
+    facts = train(policy, params, lengths, tmp_path / "curve.csv", kl_coef=0.0)
+    assert "final_kl" not in facts
+    assert "final_reward" in facts
+    assert pd.read_csv(tmp_path / "curve.csv")["kl"].isna().all()
+
+
 def test_frozen_blocks_stay(policy: Any, params: Params, tmp_path: Path) -> None:
     model = policy[0]
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -207,4 +214,6 @@ def test_broken_rewards_and_divergence_stop(policy: Any, params: Params, tmp_pat
         train(policy, params, lambda texts: np.full(len(texts), np.nan), curve)
     with pytest.raises(UserError, match="diverged"):
         train(policy, params, lengths, curve, lr=0.5, max_kl=0.01, steps=20)
+    with pytest.raises(UserError, match="diverged"):
+        train(policy, params, lengths, curve, lr=1e9, max_kl=1e30, steps=20)
     assert list(tmp_path.iterdir()) == []
