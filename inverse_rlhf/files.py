@@ -22,8 +22,9 @@ def atomic(path: Path | str) -> Iterator[Path]:
     remove(temporary)
     try:
         yield temporary
-        remove(path)
-        temporary.rename(path)
+        if path.is_dir():  # only a file can be replaced in one step
+            remove(path)
+        temporary.replace(path)
     finally:
         remove(temporary)
 

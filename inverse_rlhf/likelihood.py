@@ -18,11 +18,14 @@ def likelihood_table(
     base: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     compute: Compute,
+    *,
+    max_new_tokens: int,
 ) -> pd.DataFrame:
     """Likelihoods of completions under a policy and the base policy.
 
     Both policies share the tokenizer. Softmax at temperature 1, whatever the completions were
-    sampled at.
+    sampled at. A completion of fewer than `max_new_tokens` tokens ended by itself: the end-of-text
+    token is then one of its positions.
 
     Args:
         rows: columns split, source, prompt_id, sample, prompt, completion.
@@ -33,10 +36,12 @@ def likelihood_table(
         where the policy itself sampled the completion, an unbiased estimate of the KL between
         completions, of less variance than the log-ratio.
         nll, own_nll (nats): -log p of the completion under the base policy, under the policy.
-        tokens: length of the completion.
+        positions: tokens predicted; tokens: the same without the end of text.
     """
     heads = tokenizer(rows["prompt"].tolist())["input_ids"]
     tails = tokenizer(rows["completion"].tolist(), add_special_tokens=False)["input_ids"]
+    ends = [len(tail) < max_new_tokens for tail in tails]
+    tails = [tail + [tokenizer.eos_token_id] * end for tail, end in zip(tails, ends, strict=True)]
     ids = [(head + tail)[: max_tokens(base)] for head, tail in zip(heads, tails, strict=True)]
     encoded = BatchEncoding(
         {
@@ -62,5 +67,6 @@ def likelihood_table(
 
     values = map_texts(compare, encoded, policy, tokenizer, compute)
     keys = pd.MultiIndex.from_frame(rows[KEYS].astype({"split": str, "source": str}))
-    columns = ["kl", "nll", "own_nll", "tokens"]
-    return pd.DataFrame(values, keys, columns, dtype=np.float64).sort_index()
+    columns = ["kl", "nll", "own_nll", "positions"]
+    table = pd.DataFrame(values, keys, columns, dtype=np.float64)
+    return table.assign(tokens=table["positions"] - ends).sort_index()

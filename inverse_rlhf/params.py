@@ -23,6 +23,7 @@ def _word_or_integer(*words: str, lowest: int) -> BeforeValidator:
 
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
+HeldOut = Annotated[int, Field(ge=10)]  # on fewer prompts rank correlations and cuts mean nothing
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # what numpy takes
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -56,8 +57,8 @@ class Splits(Group):
 
     rl: Count
     irl: Count
-    valid: Count
-    test: Count
+    valid: HeldOut
+    test: HeldOut
 
 
 class Data(Group):
@@ -282,6 +283,8 @@ class Irl(Group):
                 if not possible:
                     value = getattr(self, key)
                     raise ValueError(f"{key} {value} needs trainable: head, a linear reward")
+        if self.solver == "exact" and self.loss == "hinge" and self.l2 == 0:
+            raise ValueError("solver exact with loss hinge needs an l2 above 0")
         if self.method == "failure_aware" and self.solver == "exact":
             raise ValueError("solver exact does not go with method failure_aware")
         return self
@@ -317,6 +320,31 @@ class Params(Group):
                 f"rlhf.batch_size is {self.rlhf.batch_size}, but data.splits.rl has "
                 f"{self.data.splits.rl} prompts: lower it"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _scratch_is_large_enough(self) -> "Params":
+        """Of a policy trained here the size is known before any work."""
+        if self.base_policy.source != "scratch":
+            return self
+        scratch = self.base_policy.scratch
+        blocks: dict[str, Any] = {
+            "rlhf.trainable_layers": self.rlhf.trainable_layers,
+            "irl.blocks": self.irl.blocks,
+            "irl.last_k": self.irl.last_k,
+        }
+        for key, value in blocks.items():
+            if value != "all" and value > scratch.layers:
+                raise ValueError(
+                    f"{key} is {value}, but base_policy.scratch.layers is {scratch.layers}: "
+                    "lower it"
+                )
+        for key, decoding in (("rlhf", self.rlhf), ("pairs", self.pairs)):
+            if decoding.max_new_tokens >= scratch.max_tokens:
+                raise ValueError(
+                    f"{key}.max_new_tokens is {decoding.max_new_tokens}, but "
+                    f"base_policy.scratch.max_tokens is {scratch.max_tokens}: lower it"
+                )
         return self
 
 

@@ -399,7 +399,7 @@ def _policy(
     }
     table = pd.DataFrame(columns, index=scores["prompt_id"], dtype=np.float64)
     report = {
-        "perplexity": float(np.exp(likelihood["nll"].sum() / likelihood["tokens"].sum())),
+        "perplexity": float(np.exp(likelihood["nll"].sum() / likelihood["positions"].sum())),
         "distinct_1": distinct(completions, 1),
         "distinct_2": distinct(completions, 2),
     }

@@ -58,9 +58,9 @@ def gumbel_noise(keys: torch.Tensor, position: int, vocabulary: int) -> torch.Te
     """
     tokens = torch.arange(vocabulary, dtype=torch.int32, device=keys.device) * _GOLDEN
     bits = hash32(hash32(hash32(keys) + position).unsqueeze(1) + tokens)
-    uniform = (bits.float() + (2.0**31 + 0.5)) * 2.0**-32
-    # log1p keeps the upper tail, where samples are decided, as fine as the hash: 1 - u would not.
-    exponential = -torch.log1p(-uniform.clamp(2.0**-33, 1 - 2.0**-24))
+    # Floats are finest near 0: so is the upper tail of the noise, where samples are decided.
+    uniform = (bits.float() + 0.5).abs() * 2.0**-31
+    exponential = -torch.log1p(-uniform.clamp(max=1 - 2.0**-24))
     return -torch.log(exponential)
 
 

@@ -47,16 +47,19 @@ def _embedded(params: Data, *, seed: int) -> pd.DataFrame:
     return corpus.generate_comments(wanted, seed=seed)
 
 
-def read_transfer_prompts(params: Evaluate) -> pd.DataFrame:
+def read_transfer_prompts(params: Evaluate) -> pd.DataFrame | None:
     """Distinct prompts of another domain, from the file named by `evaluate.transfer_prompts`.
 
     Returns:
-        prompt_id (int64, from 0) and prompt (str, not empty), `transfer_count` rows at most.
+        prompt_id (int64, from 0) and prompt (str, not empty), `transfer_count` rows at most; None
+        where no file is named.
 
     Raises:
         UserError: a missing, empty or unreadable file, a wrong column, or no prompt in it.
     """
-    key, path = "evaluate.transfer_prompts", Path(params.transfer_prompts or "")
+    if params.transfer_prompts is None:
+        return None
+    key, path = "evaluate.transfer_prompts", Path(params.transfer_prompts)
     frame = _read_file(path, key)
     if params.transfer_column not in frame:
         raise UserError(
@@ -80,6 +83,8 @@ def _read_file(path: Path, key: str = "data.source") -> pd.DataFrame:
         ".csv": lambda file: pd.read_csv(file, keep_default_na=False, na_values=[""]),
         ".jsonl": lambda file: pd.read_json(file, lines=True, dtype=False),
     }
+    if path.suffix not in readers:
+        raise UserError(f"{key}: {path} is not a .parquet, .csv or .jsonl file")
     try:
         return readers[path.suffix](path)
     except UnicodeDecodeError as error:

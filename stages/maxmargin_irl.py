@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from inverse_rlhf.cli import run_stage
-from inverse_rlhf.files import write_csv, write_json
+from inverse_rlhf.files import remove, write_csv, write_json
 from inverse_rlhf.irl.fit import fit_rewards
 from inverse_rlhf.models import load
 from inverse_rlhf.params import Params
@@ -13,6 +13,7 @@ from inverse_rlhf.tables import IRL_RUNS, IRL_SCORES, PAIRS, read_prompts, read_
 
 def main(params: Params) -> None:
     started = time.monotonic()
+    store = Path(".irl_runs")
     pairs = read_table("data/pairs.parquet", PAIRS)
     prompts = read_prompts("data/prompts.parquet", "valid", "test")
     body = load("classifier", Path("models/base"), params.compute, num_labels=1)
@@ -24,7 +25,7 @@ def main(params: Params) -> None:
         params.parts,
         params.compute,
         seed=params.seed,
-        store=Path(".irl_runs"),
+        store=store,
     )
     write_table(fitted.runs, "data/irl_runs.parquet", IRL_RUNS)
     write_table(fitted.scores, "data/irl_scores.parquet", IRL_SCORES)
@@ -32,6 +33,7 @@ def main(params: Params) -> None:
     fitted.reward.save("models/irl_reward")
     facts = fitted.facts | {"seconds": time.monotonic() - started}
     write_json({"maxmargin_irl": facts}, "metrics/maxmargin_irl.json")
+    remove(store)
 
 
 if __name__ == "__main__":

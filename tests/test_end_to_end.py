@@ -218,7 +218,10 @@ def test_stage_dies_with_dvc(clone: Path) -> None:
     params = clone / "params.yaml"
     before = params.read_text()
     params.write_text(before.replace("seed: 0 ", "seed: 1 "))
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "SHELL": "/bin/sh",  # DVC's; it may stay between DVC and the stage where bash would not
+    }
     process = subprocess.Popen(
         ["dvc", "repro", "base_policy"],
         cwd=clone,

@@ -166,6 +166,8 @@ def test_more_embedded_comments_than_there_are(params: Params) -> None:
         ("compute.device", "gpu", "compute.device is 'gpu'"),
         ("irl.lr", float("nan"), "irl.lr is nan"),
         ("irl.features", [], "irl.features is [] in params.yaml: it must be a list and have"),
+        ("irl.last_k", 99, "irl.last_k is 99, but base_policy.scratch.layers is"),
+        ("pairs.max_new_tokens", 500, "500, but base_policy.scratch.max_tokens is"),
         ("rlhf.batch_size", 9999, "params.yaml: rlhf.batch_size is 9999, but data.splits.rl has"),
     ],
 )
@@ -321,10 +323,16 @@ def test_transfer_prompts(tmp_path: Path, params: Params) -> None:
     path = tmp_path / "prompts.jsonl"
     path.write_text('{"prompt": " one "}\n{"prompt": "one"}\n{"prompt": null}\n{"prompt": "two"}\n')
     settings = params.evaluate.model_copy(update={"transfer_prompts": str(path)})
-    assert read_transfer_prompts(settings)["prompt"].tolist() == ["one", "two"]
+    found = read_transfer_prompts(settings)
+    assert found is not None
+    assert found["prompt"].tolist() == ["one", "two"]
+    assert read_transfer_prompts(params.evaluate) is None
     wrong = settings.model_copy(update={"transfer_column": "text"})
     with pytest.raises(UserError, match="has no column 'text'; its columns are 'prompt'"):
         read_transfer_prompts(wrong)
+    plain = settings.model_copy(update={"transfer_prompts": csv(tmp_path / "a.txt", "one")})
+    with pytest.raises(UserError, match=r"is not a \.parquet, \.csv or \.jsonl file"):
+        read_transfer_prompts(plain)
     missing = settings.model_copy(update={"transfer_prompts": str(tmp_path / "none.csv")})
     with pytest.raises(UserError, match=r"evaluate\.transfer_prompts: .* does not exist"):
         read_transfer_prompts(missing)

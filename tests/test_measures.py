@@ -102,8 +102,7 @@ def test_every_threshold_cuts_between_two_kinds() -> None:
 
 @pytest.mark.parametrize("base", [np.zeros(9), np.array([1.0])])
 def test_thresholds_of_constant_scores(base: np.ndarray) -> None:
-    if len(base) > 1:
-        assert all(np.isfinite(value) for value in thresholds(base, base).values())
+    assert all(np.isfinite(value) for value in thresholds(base, base).values())
 
 
 def truth(reward: np.ndarray) -> Truth:

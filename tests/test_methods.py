@@ -226,6 +226,16 @@ def _fit(pairs: pd.DataFrame, body: Any, settings: Irl, params: Params, folder: 
     )
 
 
+def test_features_that_never_differ_recover_nothing(
+    pairs: pd.DataFrame, reward_network: Any, irl: Irl, params: Params, tmp_path: Path
+) -> None:
+    settings = irl.model_copy(update={"features": ["keyword"]})
+    parts = params.parts.model_copy(update={"keyword": "xylophone"})
+    absent = params.model_copy(update={"parts": parts})
+    with pytest.raises(UserError, match="no reward can be recovered"):
+        _fit(pairs, reward_network, settings, absent, tmp_path)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -265,7 +275,6 @@ def test_what_is_exported_scores_what_was_fitted(
         expected = wide[card.run]
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert card.threshold == card.thresholds["otsu"]
-    assert not (tmp_path / "runs").exists()
     if settings.features == ["hidden_state"]:
         assert not (tmp_path / "reward/linear.json").exists()
     if "blocks" in changes:

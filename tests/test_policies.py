@@ -1,5 +1,6 @@
 """Sampling, likelihoods, the two rewards and policy training on tiny real models."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,11 @@ def test_gumbel_noise_samples_the_softmax() -> None:
     assert float((chosen == again).float().mean()) == pytest.approx(independent, abs=0.01)
 
 
+def test_gumbel_noise_is_fine_where_samples_are_decided() -> None:
+    noise = gumbel_noise(torch.arange(1000, dtype=torch.int32), 0, 20_000)
+    assert noise.flatten().topk(100).values.unique().numel() >= 95
+
+
 def test_prompt_too_long_is_one_line(policy: Any, params: Params) -> None:
     long = pd.DataFrame({"prompt_id": [7], "prompt": ["word " * 200]})
     with pytest.raises(UserError, match="prompt 7 has"):
@@ -92,10 +98,13 @@ def test_likelihoods_are_the_naive_ones(policy: Any, params: Params) -> None:
     )
     rows = pd.DataFrame({"prompt": prompts, "completion": completions, "prompt_id": [0, 1]})
     rows = rows.assign(split="test", source="base", sample=0)
-    found = likelihood_table(rows, other, base, tokenizer, params.compute)
+    limit = len(tokenizer(completions[1])["input_ids"])  # the second one was cut there
+    compare = partial(likelihood_table, max_new_tokens=limit)
+    found = compare(rows, other, base, tokenizer, params.compute)
     for index, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
         head, tail = (tokenizer(text)["input_ids"] for text in (prompt, completion))
-        ids = torch.tensor([head + tail])
+        end = [tokenizer.eos_token_id] * (len(tail) < limit)
+        ids = torch.tensor([head + tail + end])
         with torch.no_grad():
             p, q = (model(ids).logits[0].log_softmax(-1) for model in (other, base))
         kl = nll = own_nll = 0.0
@@ -108,8 +117,8 @@ def test_likelihoods_are_the_naive_ones(policy: Any, params: Params) -> None:
         assert row["kl"] == pytest.approx(kl, rel=1e-3)
         assert row["nll"] == pytest.approx(nll, rel=1e-4)
         assert row["own_nll"] == pytest.approx(own_nll, rel=1e-4)
-        assert row["tokens"] == len(tail)
-    same = likelihood_table(rows, base, base, tokenizer, params.compute)
+        assert (row["tokens"], row["positions"]) == (len(tail), len(tail + end))
+    same = compare(rows, base, base, tokenizer, params.compute)
     np.testing.assert_allclose(same["kl"], 0, atol=1e-5)
 
 

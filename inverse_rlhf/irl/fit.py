@@ -74,7 +74,7 @@ def fit_rewards(
             the rewards of the human completions.
         body: the base policy's body with a one-output head (a sequence classifier), loaded from the
             folder `name_or_path`, and its tokenizer.
-        store: folder for finished runs, removed in the end.
+        store: folder for finished runs, for the caller to remove when the result is written.
 
     Raises:
         UserError: a split without pairs, or a fit that is not finite.
@@ -94,7 +94,6 @@ def fit_rewards(
     table = pd.concat([_run_rows(fit, texts, params) for fit in fits], ignore_index=True)
     reward = _exported(problem, fits, table, kept, export)
     scores = _scores_table(fits, texts)
-    kept.clear()
     return FittedRewards(table, scores, reward, _facts(table, reward.card) | facts)
 
 
@@ -264,6 +263,11 @@ def _exported(
     """The reward that `irl.reward` names, with its card."""
     params, texts = problem.params, problem.texts
     own = [fit for fit in fits if fit.run.kind == "fit"]
+    if all(np.ptp(fit.rewards) == 0 for fit in own):
+        raise UserError(
+            f"irl.features {params.features} are the same for every text: "
+            "no reward can be recovered from them"
+        )
     chosen = table[(table["kind"] == "fit") & table["selected"]].set_index("run")
     discriminations: dict[int, float] = chosen["valid_discrimination"].to_dict()  # type: ignore[assignment]
     found = {

@@ -42,7 +42,7 @@ class RunStore:
     """
 
     def __init__(self, folder: Path, key: str) -> None:
-        self._all, self._folder = folder, folder / key
+        self._folder = folder / key
         if folder.is_dir():
             for other in folder.iterdir():
                 if other != self._folder:
@@ -82,10 +82,6 @@ class RunStore:
             for name, value in tensors.items()
             if name.startswith("state.")
         }
-
-    def clear(self) -> None:
-        """Delete everything."""
-        remove(self._all)
 
     def _path(self, run: Run) -> Path:
         return self._folder / f"{run.name}.safetensors"

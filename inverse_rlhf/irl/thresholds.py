@@ -29,6 +29,8 @@ def mixture(base: Scores, aligned: Scores) -> float:
 
     The cut is looked for between the two means; `otsu` where there is none.
     """
+    if len(base) < 2:
+        return otsu(base, aligned)
     model = GaussianMixture(2, random_state=0).fit(base[:, None])
     low, high = np.sort(model.means_[:, 0])
     grid = np.linspace(low, high, 1001)

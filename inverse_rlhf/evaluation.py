@@ -1,0 +1,141 @@
+"""What `evaluate` measures with models: completions, rewards, likelihoods and explanations."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from inverse_rlhf.errors import UserError
+from inverse_rlhf.explain import disagreements, ngram_surrogate, token_credits
+from inverse_rlhf.likelihood import likelihood_table
+from inverse_rlhf.models import load
+from inverse_rlhf.params import Params
+from inverse_rlhf.report import toxicity_report
+from inverse_rlhf.rewards import (
+    IrlReward,
+    load_classifier_reward,
+    load_true_reward,
+    toxicity_of,
+)
+from inverse_rlhf.sampling import fits_context, sample_completions
+
+
+def complete(prompts: pd.DataFrame, name: str, params: Params) -> pd.DataFrame:
+    """Completions by a policy, sampled as those of the pairs were."""
+    policy, tokenizer = load("policy", Path(f"models/{name}"), params.compute)
+    return sample_completions(
+        prompts,
+        policy,
+        tokenizer,
+        params.pairs,
+        params.compute,
+        seed=params.seed,
+        name=name,
+    )
+
+
+def score_texts(texts: pd.DataFrame, irl_reward: IrlReward, params: Params) -> pd.DataFrame:
+    """The texts with the true and the recovered reward, and p(toxic)."""
+    folder, compute = Path("models/true_reward"), params.compute
+    whole = (texts["prompt"] + texts["completion"]).tolist()
+    classifier = load_classifier_reward(
+        folder, compute, toxic_label=params.true_reward.toxic_label
+    ).score(whole)
+    true_reward = load_true_reward(folder, compute, params.true_reward, params.parts)
+    return texts.assign(
+        toxicity=toxicity_of(classifier),
+        true_reward=true_reward.score(whole),
+        irl_reward=irl_reward.score(whole),
+    )
+
+
+def measure_likelihoods(
+    pairs: pd.DataFrame, scores: pd.DataFrame, params: Params
+) -> dict[str, pd.DataFrame]:
+    """Likelihoods of the pairs' completions under the aligned, and of rerl's under the retrained
+    policy; of both under the base policy.
+    """
+    base, tokenizer = load("policy", Path("models/base"), params.compute)
+    held_out = pairs[pairs["split"].isin(["valid", "test"])]
+    sampled = pd.concat(
+        held_out.rename(columns={f"{source}_completion": "completion"}).assign(source=source)
+        for source in ("base", "aligned")
+    )
+    rerl = scores[scores["source"] == "rerl"].assign(split="test")
+    measured = {}
+    for name, rows in (("rlhf", sampled), ("rerl", rerl)):
+        policy, _ = load("policy", Path(f"models/{name}"), params.compute)
+        measured[name] = likelihood_table(
+            rows,
+            policy,
+            base,
+            tokenizer,
+            params.compute,
+            max_new_tokens=params.pairs.max_new_tokens,
+        )
+    return measured
+
+
+def add_transfer(
+    policies: dict[str, dict[str, Any]], prompts: pd.DataFrame, params: Params
+) -> dict[str, dict[str, Any]]:
+    """The policies' report with their toxicity on prompts of another domain, under transfer.
+
+    Args:
+        policies: `policy_report`'s.
+        prompts: columns prompt_id and prompt; those that exceed the policies' context are left out.
+
+    Raises:
+        UserError: all of them do.
+    """
+    base, tokenizer = load("policy", Path("models/base"), params.compute)
+    prompts = prompts[fits_context(prompts, base, tokenizer, params.pairs.max_new_tokens)]
+    if prompts.empty:
+        raise UserError("evaluate.transfer_prompts: no prompt fits the policies' context")
+    classifier = load_classifier_reward(
+        Path("models/true_reward"), params.compute, toxic_label=params.true_reward.toxic_label
+    )
+    settings = {"resamples": params.evaluate.resamples, "seed": params.seed}
+    report = {}
+    for name, policy in policies.items():
+        rows = complete(prompts, name, params).merge(prompts, on="prompt_id")
+        toxicity = toxicity_of(classifier.score((rows["prompt"] + rows["completion"]).tolist()))
+        found = toxicity_report(rows["prompt_id"], toxicity, **settings)
+        report[name] = policy | {"transfer": found}
+    return report
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What the exported reward has learnt: three tables and a summary of them."""
+
+    token_credits: pd.DataFrame
+    ngrams: pd.DataFrame
+    disagreements: pd.DataFrame
+    facts: dict[str, Any]
+
+
+def explain(
+    scores: pd.DataFrame, pairs: pd.DataFrame, reward: IrlReward, *, seed: int
+) -> Explanation:
+    """Explain a reward by its credits for tokens, by n-grams, and by where it disagrees.
+
+    Args:
+        scores: the scores table.
+        pairs: the pairs table; the n-grams are fitted on its irl split.
+    """
+    test = scores[scores["source"].isin(["base", "aligned"])]
+    test = test.assign(text=test["prompt"] + test["completion"])
+    fitted = pairs[pairs["split"] == "irl"]
+    texts = [*(fitted["prompt"] + fitted["base_completion"])]
+    texts += [*(fitted["prompt"] + fitted["aligned_completion"])]
+    held_out = test["text"].tolist(), test["irl_reward"].to_numpy()
+    surrogate = ngram_surrogate(texts, reward.score(texts), *held_out, seed=seed)
+    facts = {
+        "surrogate_r2": surrogate.r2,
+        "surrogate_ngrams": len(surrogate.ngrams),
+        "most_penalised": surrogate.ngrams["ngram"].head(15).tolist(),
+        "most_rewarded": surrogate.ngrams["ngram"].tail(15).tolist()[::-1],
+    }
+    return Explanation(token_credits(test, reward), surrogate.ngrams, disagreements(scores), facts)
