@@ -1,5 +1,6 @@
 """What `evaluate` measures with models: completions, rewards, likelihoods and explanations."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from inverse_rlhf.rewards import (
 )
 from inverse_rlhf.sampling import fits_context, sample_completions
 
+Models = Mapping[str, Path]  # folders of base, rlhf, rerl and true_reward
 
-def complete(prompts: pd.DataFrame, name: str, params: Params) -> pd.DataFrame:
+
+def complete(prompts: pd.DataFrame, name: str, models: Models, params: Params) -> pd.DataFrame:
     """Completions by a policy, sampled as those of the pairs were."""
-    policy, tokenizer = load("policy", Path(f"models/{name}"), params.compute)
+    policy, tokenizer = load("policy", models[name], params.compute)
     return sample_completions(
         prompts,
         policy,
@@ -35,9 +38,11 @@ def complete(prompts: pd.DataFrame, name: str, params: Params) -> pd.DataFrame:
     )
 
 
-def score_texts(texts: pd.DataFrame, irl_reward: IrlReward, params: Params) -> pd.DataFrame:
+def score_texts(
+    texts: pd.DataFrame, irl_reward: IrlReward, models: Models, params: Params
+) -> pd.DataFrame:
     """The texts with the true and the recovered reward, and p(toxic)."""
-    folder, compute = Path("models/true_reward"), params.compute
+    folder, compute = models["true_reward"], params.compute
     whole = (texts["prompt"] + texts["completion"]).tolist()
     classifier = load_classifier_reward(
         folder, compute, toxic_label=params.true_reward.toxic_label
@@ -51,12 +56,12 @@ def score_texts(texts: pd.DataFrame, irl_reward: IrlReward, params: Params) -> p
 
 
 def measure_likelihoods(
-    pairs: pd.DataFrame, scores: pd.DataFrame, params: Params
+    pairs: pd.DataFrame, scores: pd.DataFrame, models: Models, params: Params
 ) -> dict[str, pd.DataFrame]:
     """Likelihoods of the pairs' completions under the aligned, and of rerl's under the retrained
     policy; of both under the base policy.
     """
-    base, tokenizer = load("policy", Path("models/base"), params.compute)
+    base, tokenizer = load("policy", models["base"], params.compute)
     held_out = pairs[pairs["split"].isin(["valid", "test"])]
     sampled = pd.concat(
         held_out.rename(columns={f"{source}_completion": "completion"}).assign(source=source)
@@ -65,7 +70,7 @@ def measure_likelihoods(
     rerl = scores[scores["source"] == "rerl"].assign(split="test")
     measured = {}
     for name, rows in (("rlhf", sampled), ("rerl", rerl)):
-        policy, _ = load("policy", Path(f"models/{name}"), params.compute)
+        policy, _ = load("policy", models[name], params.compute)
         measured[name] = likelihood_table(
             rows,
             policy,
@@ -78,7 +83,7 @@ def measure_likelihoods(
 
 
 def add_transfer(
-    policies: dict[str, dict[str, Any]], prompts: pd.DataFrame, params: Params
+    policies: dict[str, dict[str, Any]], prompts: pd.DataFrame, models: Models, params: Params
 ) -> dict[str, dict[str, Any]]:
     """The policies' report with their toxicity on prompts of another domain, under transfer.
 
@@ -89,17 +94,17 @@ def add_transfer(
     Raises:
         UserError: all of them do.
     """
-    base, tokenizer = load("policy", Path("models/base"), params.compute)
+    base, tokenizer = load("policy", models["base"], params.compute)
     prompts = prompts[fits_context(prompts, base, tokenizer, params.pairs.max_new_tokens)]
     if prompts.empty:
         raise UserError("evaluate.transfer_prompts: no prompt fits the policies' context")
     classifier = load_classifier_reward(
-        Path("models/true_reward"), params.compute, toxic_label=params.true_reward.toxic_label
+        models["true_reward"], params.compute, toxic_label=params.true_reward.toxic_label
     )
     settings = {"resamples": params.evaluate.resamples, "seed": params.seed}
     report = {}
     for name, policy in policies.items():
-        rows = complete(prompts, name, params).merge(prompts, on="prompt_id")
+        rows = complete(prompts, name, models, params).merge(prompts, on="prompt_id")
         toxicity = toxicity_of(classifier.score((rows["prompt"] + rows["completion"]).tolist()))
         found = toxicity_report(rows["prompt_id"], toxicity, **settings)
         report[name] = policy | {"transfer": found}

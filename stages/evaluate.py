@@ -43,6 +43,13 @@ from inverse_rlhf.tables import (
     write_table,
 )
 
+MODELS = {
+    "base": Path("models/base"),
+    "rlhf": Path("models/rlhf"),
+    "rerl": Path("models/rerl"),
+    "true_reward": Path("models/true_reward"),
+}
+
 
 def main(params: Params) -> None:
     started = time.monotonic()
@@ -55,11 +62,11 @@ def main(params: Params) -> None:
     by_kind = {kind: Rewards(run_scores, runs, kind) for kind in runs["kind"].unique()}
     irl_reward = load_irl_reward(Path("models/irl_reward"), params.compute)
 
-    rerl = complete(prompts, "rerl", params)
+    rerl = complete(prompts, "rerl", MODELS, params)
     texts = texts_to_score(pairs.query("split == 'test'"), rerl, prompts)
-    scores = add_ensemble(score_texts(texts, irl_reward, params), by_kind["fit"])
+    scores = add_ensemble(score_texts(texts, irl_reward, MODELS, params), by_kind["fit"])
     cut = true_cut(scores, params.true_reward.weights)
-    likelihoods = measure_likelihoods(pairs, scores, params)
+    likelihoods = measure_likelihoods(pairs, scores, MODELS, params)
     single = single_rewards(pairs, likelihoods)
     weights = params.true_reward.weights
     rewards = reward_report(
@@ -68,7 +75,7 @@ def main(params: Params) -> None:
     rewards |= weight_report(irl_reward, weights)
     policies = policy_report(scores, likelihoods, **settings)
     if transfer is not None:
-        policies = add_transfer(policies, transfer, params)
+        policies = add_transfer(policies, transfer, MODELS, params)
     explanation = explain(scores, pairs, irl_reward, seed=params.seed)
 
     write_table(scores, "data/scores.parquet", SCORES)
