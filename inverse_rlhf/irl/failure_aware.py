@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from inverse_rlhf.irl.linear import OPTIMIZERS, Heads, clip_rows, keep_best
+from inverse_rlhf.irl.linear import OPTIMIZERS, Heads, clip_rows, keep_best, pair_margins
 from inverse_rlhf.irl.runs import Run
 from inverse_rlhf.irl.selection import discrimination
 from inverse_rlhf.params import Irl
@@ -80,7 +80,7 @@ def correct_heads(
         total = torch.zeros(len(runs), device=train.device)
         for batch in rows.split(params.batch_size, dim=1):
             bounded = _bounded(correction, bound)
-            delta = torch.einsum("rbf,rf->rb", train[batch], bounded) * signs.gather(1, batch)
+            delta = pair_margins(bounded, train, batch) * signs.gather(1, batch)
             loss = torch.relu(settings.margin - failures.base.gather(1, batch) - delta).mean(1)
             optimizer.zero_grad()
             loss.sum().backward()
