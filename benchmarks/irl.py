@@ -4,8 +4,9 @@
 
 1. Fifty heads fitted together against one head, features excluded.
 2. One IRL run with its evaluation, both rewards of Pythia-70M's shape (random weights), with `head`
-   and with `all`, against a loop that reads one text at a time, steps after each pair, and scores
-   every text with both rewards after each epoch. A fifth of the pairs are the valid ones.
+   and with `all`, the latter in float32 and with `compute.bf16`, against a loop that reads one text
+   at a time, steps after each pair, and scores every text with both rewards after each epoch. A
+   fifth of the pairs are the valid ones.
 """
 
 import argparse
@@ -136,10 +137,12 @@ def main() -> None:
     models_and_tokenizer = pythia_70m()
     slow = timed(partial(one_text_at_a_time, texts, pairs, *models_and_tokenizer, irl))
     print(f"one text at a time: {slow:.1f} s for {options.pairs} pairs, {options.epochs} epochs")
-    for trainable in ("head", "all"):
+    for trainable, bf16 in (("head", False), ("all", False), ("all", True)):
         settings = irl.model_copy(update={"trainable": trainable})
-        fast = timed(partial(ours, texts, pairs, *models_and_tokenizer, settings, compute))
-        print(f"{trainable}: {fast:.1f} s, {slow / fast:.1f} times as fast")
+        machine = compute.model_copy(update={"bf16": bf16})
+        fast = timed(partial(ours, texts, pairs, *models_and_tokenizer, settings, machine))
+        name = f"{trainable}, bf16" if bf16 else trainable
+        print(f"{name}: {fast:.1f} s, {slow / fast:.1f} times as fast")
 
 
 if __name__ == "__main__":
