@@ -1,4 +1,4 @@
-"""What `evaluate` measures with models: completions, rewards, likelihoods and explanations."""
+"""What `evaluate` measures with models: rewards, likelihoods, transfer and explanations."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from inverse_rlhf.completions import complete
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.explain import disagreements, ngram_surrogate, token_credits
 from inverse_rlhf.likelihood import likelihood_table
@@ -14,28 +15,15 @@ from inverse_rlhf.models import load
 from inverse_rlhf.params import Params
 from inverse_rlhf.report import toxicity_report
 from inverse_rlhf.rewards import (
+    ClassifierReward,
     IrlReward,
     load_classifier_reward,
     load_true_reward,
     toxicity_of,
 )
-from inverse_rlhf.sampling import fits_context, sample_completions
+from inverse_rlhf.sampling import fits_context
 
 Models = Mapping[str, Path]  # folders of base, rlhf, rerl and true_reward
-
-
-def complete(prompts: pd.DataFrame, name: str, models: Models, params: Params) -> pd.DataFrame:
-    """Completions by a policy, sampled as those of the pairs were."""
-    policy, tokenizer = load("policy", models[name], params.compute)
-    return sample_completions(
-        prompts,
-        policy,
-        tokenizer,
-        params.pairs,
-        params.compute,
-        seed=params.seed,
-        name=name,
-    )
 
 
 def score_texts(
@@ -44,13 +32,13 @@ def score_texts(
     """The texts with the true and the recovered reward, and p(toxic)."""
     folder, compute = models["true_reward"], params.compute
     whole = (texts["prompt"] + texts["completion"]).tolist()
-    classifier = load_classifier_reward(
-        folder, compute, toxic_label=params.true_reward.toxic_label
-    ).score(whole)
+    toxic_label = params.true_reward.toxic_label
+    log_odds = load_classifier_reward(folder, compute, toxic_label=toxic_label).score(whole)
     true_reward = load_true_reward(folder, compute, params.true_reward, params.parts)
+    classifier_alone = isinstance(true_reward, ClassifierReward)
     return texts.assign(
-        toxicity=toxicity_of(classifier),
-        true_reward=true_reward.score(whole),
+        toxicity=toxicity_of(log_odds),
+        true_reward=log_odds if classifier_alone else true_reward.score(whole),
         irl_reward=irl_reward.score(whole),
     )
 
@@ -104,7 +92,7 @@ def add_transfer(
     settings = {"resamples": params.evaluate.resamples, "seed": params.seed}
     report = {}
     for name, policy in policies.items():
-        rows = complete(prompts, name, models, params).merge(prompts, on="prompt_id")
+        rows = complete(prompts, models[name], params, name=name).merge(prompts, on="prompt_id")
         toxicity = toxicity_of(classifier.score((rows["prompt"] + rows["completion"]).tolist()))
         found = toxicity_report(rows["prompt_id"], toxicity, **settings)
         report[name] = policy | {"transfer": found}

@@ -12,7 +12,11 @@ from inverse_rlhf import corpus
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.params import Data, Evaluate
 
-_FILES = {".parquet", ".csv", ".jsonl"}
+_READERS: dict[str, Any] = {
+    ".parquet": pd.read_parquet,
+    ".csv": lambda file: pd.read_csv(file, keep_default_na=False, na_values=[""]),
+    ".jsonl": lambda file: pd.read_json(file, lines=True, dtype=False),
+}
 _EMBEDDED_SIZE = 24_000
 
 
@@ -28,7 +32,7 @@ def read_comments(params: Data, *, seed: int) -> pd.DataFrame:
     """
     if params.source == "embedded":
         return _embedded(params, seed=seed)
-    if Path(params.source).suffix in _FILES:
+    if Path(params.source).suffix in _READERS:
         frame = _read_file(Path(params.source))
     else:
         frame = _read_hub(params)
@@ -78,15 +82,10 @@ def _read_file(path: Path, key: str = "data.source") -> pd.DataFrame:
         raise UserError(f"{key}: {path} does not exist")
     if path.stat().st_size == 0:
         raise UserError(f"{key}: {path} is empty")
-    readers: dict[str, Any] = {
-        ".parquet": pd.read_parquet,
-        ".csv": lambda file: pd.read_csv(file, keep_default_na=False, na_values=[""]),
-        ".jsonl": lambda file: pd.read_json(file, lines=True, dtype=False),
-    }
-    if path.suffix not in readers:
+    if path.suffix not in _READERS:
         raise UserError(f"{key}: {path} is not a .parquet, .csv or .jsonl file")
     try:
-        return readers[path.suffix](path)
+        return _READERS[path.suffix](path)
     except UnicodeDecodeError as error:
         raise UserError(
             f"{key}: {path} is not UTF-8 at byte {error.start}: convert the file to UTF-8"

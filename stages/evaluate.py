@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from inverse_rlhf.cli import run_stage
+from inverse_rlhf.completions import complete
 from inverse_rlhf.evaluation import (
     add_transfer,
-    complete,
     explain,
     measure_likelihoods,
     score_texts,
@@ -62,7 +62,7 @@ def main(params: Params) -> None:
     by_kind = {kind: Rewards(run_scores, runs, kind) for kind in runs["kind"].unique()}
     irl_reward = load_irl_reward(Path("models/irl_reward"), params.compute)
 
-    rerl = complete(prompts, "rerl", MODELS, params)
+    rerl = complete(prompts, MODELS["rerl"], params, name="rerl")
     texts = texts_to_score(pairs.query("split == 'test'"), rerl, prompts)
     scores = add_ensemble(score_texts(texts, irl_reward, MODELS, params), by_kind["fit"])
     cut = true_cut(scores, params.true_reward.weights)

@@ -4,10 +4,9 @@ import time
 from pathlib import Path
 
 from inverse_rlhf.cli import run_stage
+from inverse_rlhf.completions import complete
 from inverse_rlhf.files import write_json
-from inverse_rlhf.models import load
 from inverse_rlhf.params import Params
-from inverse_rlhf.sampling import sample_completions
 from inverse_rlhf.tables import PAIRS, read_prompts, write_table
 
 
@@ -16,16 +15,7 @@ def main(params: Params) -> None:
     prompts = read_prompts("data/prompts.parquet", "irl", "valid", "test")
     pairs = prompts[["prompt_id", "prompt", "split"]]
     for name, path in (("base", Path("models/base")), ("aligned", Path("models/rlhf"))):
-        policy, tokenizer = load("policy", path, params.compute)
-        sampled = sample_completions(
-            prompts,
-            policy,
-            tokenizer,
-            params.pairs,
-            params.compute,
-            seed=params.seed,
-            name=name,
-        )
+        sampled = complete(prompts, path, params, name=name)
         sampled = sampled.rename(columns={"completion": f"{name}_completion"})
         on = [key for key in ("prompt_id", "sample") if key in pairs]
         pairs = pairs.merge(

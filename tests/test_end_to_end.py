@@ -153,6 +153,7 @@ def test_irl_needs_no_true_reward(clone: Path) -> None:
         execute(clone, sys.executable, "-m", "stages.maxmargin_irl")
     finally:
         hidden.rename(clone / "models/true_reward")
+    assert not (clone / ".irl_runs").exists()
     assert (clone / "data/irl_runs.parquet").read_bytes() == before
     execute(clone, "git", "checkout", "-q", "metrics")
 
