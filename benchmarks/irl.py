@@ -4,15 +4,16 @@
 
 1. Fifty heads fitted together against one head, features excluded.
 2. One IRL run with its evaluation, both rewards of Pythia-70M's shape (random weights), with `head`
-   and with `all`, the latter in float32 and with `compute.bf16`, against a loop that reads one text
-   at a time, steps after each pair, and scores every text with both rewards after each epoch. A
-   fifth of the pairs are the valid ones.
+   and with `all`, in float32 and with `compute.bf16`, against a loop that reads one text at a time,
+   steps after each pair, and scores every text with both rewards after each epoch. A fifth of the
+   pairs are the valid ones.
 """
 
 import argparse
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,7 @@ def main() -> None:
     models_and_tokenizer = pythia_70m()
     slow = timed(partial(one_text_at_a_time, texts, pairs, *models_and_tokenizer, irl))
     print(f"one text at a time: {slow:.1f} s for {options.pairs} pairs, {options.epochs} epochs")
-    for trainable, bf16 in (("head", False), ("all", False), ("all", True)):
+    for trainable, bf16 in product(("head", "all"), (False, True)):
         settings = irl.model_copy(update={"trainable": trainable})
         machine = compute.model_copy(update={"bf16": bf16})
         fast = timed(partial(ours, texts, pairs, *models_and_tokenizer, settings, machine))
