@@ -22,6 +22,7 @@ from inverse_rlhf.rewards import (
     toxicity_of,
 )
 from inverse_rlhf.sampling import fits_context
+from inverse_rlhf.tables import completions_of
 
 Models = Mapping[str, Path]  # folders of base, rlhf, rerl and true_reward
 
@@ -51,13 +52,9 @@ def measure_likelihoods(
     """
     base, tokenizer = load("policy", models["base"], params.compute)
     held_out = pairs[pairs["split"].isin(["valid", "test"])]
-    sampled = pd.concat(
-        held_out.rename(columns={f"{source}_completion": "completion"}).assign(source=source)
-        for source in ("base", "aligned")
-    )
     rerl = scores[scores["source"] == "rerl"].assign(split="test")
     measured = {}
-    for name, rows in (("rlhf", sampled), ("rerl", rerl)):
+    for name, rows in (("rlhf", completions_of(held_out)), ("rerl", rerl)):
         policy, _ = load("policy", models[name], params.compute)
         measured[name] = likelihood_table(
             rows,
@@ -120,9 +117,8 @@ def explain(
     """
     test = scores[scores["source"].isin(["base", "aligned"])]
     test = test.assign(text=test["prompt"] + test["completion"])
-    fitted = pairs[pairs["split"] == "irl"]
-    texts = [*(fitted["prompt"] + fitted["base_completion"])]
-    texts += [*(fitted["prompt"] + fitted["aligned_completion"])]
+    fitted = completions_of(pairs[pairs["split"] == "irl"])
+    texts = (fitted["prompt"] + fitted["completion"]).tolist()
     held_out = test["text"].tolist(), test["irl_reward"].to_numpy()
     surrogate = ngram_surrogate(texts, reward.score(texts), *held_out, seed=seed)
     facts = {

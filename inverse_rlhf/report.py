@@ -23,6 +23,7 @@ from inverse_rlhf.measures.runs import agreement_report
 from inverse_rlhf.measures.text import distinct, empty, repeated, words
 from inverse_rlhf.params import Weights
 from inverse_rlhf.rewards import IrlReward
+from inverse_rlhf.tables import completions_of
 
 POLICIES = {"base": "base", "rlhf": "aligned", "rerl": "rerl"}
 _CONTROLS = ("shuffled", "random_head", "length", "base_loglik")
@@ -40,12 +41,8 @@ def texts_to_score(pairs: pd.DataFrame, rerl: pd.DataFrame, prompts: pd.DataFram
         sample=0, source="human"
     )
     rerl = rerl.merge(prompts[["prompt_id", "prompt"]], on="prompt_id").assign(source="rerl")
-    sampled = [
-        pairs.rename(columns={f"{source}_completion": "completion"}).assign(source=source)
-        for source in ("base", "aligned")
-    ]
     columns = ["prompt_id", "prompt", "completion", "sample", "source", "toxic"]
-    table = pd.concat([*sampled, rerl, human], ignore_index=True)[columns]
+    table = pd.concat([completions_of(pairs), rerl, human], ignore_index=True)[columns]
     return table.astype({"toxic": "Int8", "sample": "int32"})
 
 
@@ -295,11 +292,7 @@ def single_rewards(pairs: pd.DataFrame, likelihoods: dict[str, pd.DataFrame]) ->
         RL over its coefficient, up to an offset of the prompt (Rafailov et al. 2023, equation 5).
     """
     found = likelihoods["rlhf"]
-    texts = [
-        pairs.rename(columns={f"{source}_completion": "completion"}).assign(source=source)
-        for source in ("base", "aligned")
-    ]
-    table = pd.concat(texts).astype({"split": str})
+    table = completions_of(pairs).astype({"split": str})
     completions = table.set_index(KEYS)["completion"].loc[found.index]
     return pd.DataFrame(
         {

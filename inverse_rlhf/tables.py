@@ -151,3 +151,19 @@ def read_prompts(path: Path | str, *splits: str) -> pd.DataFrame:
     columns = ["prompt_id", "prompt", "human_completion", "split"]
     prompts = read_table(path, PROMPTS, columns)
     return prompts[prompts["split"].isin(splits)].reset_index(drop=True)
+
+
+def completions_of(pairs: pd.DataFrame) -> pd.DataFrame:
+    """One row for each completion of the pairs table: its columns, with completion and source.
+
+    All base completions come first, then all aligned ones, each in the order of the pairs.
+    """
+    return pd.concat(
+        [
+            pairs.drop(columns=f"{other}_completion")
+            .rename(columns={f"{source}_completion": "completion"})
+            .assign(source=source)
+            for source, other in (("base", "aligned"), ("aligned", "base"))
+        ],
+        ignore_index=True,
+    )

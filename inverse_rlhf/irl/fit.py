@@ -27,6 +27,7 @@ from inverse_rlhf.irl.thresholds import thresholds
 from inverse_rlhf.models import keep_bottom_blocks
 from inverse_rlhf.params import Compute, Irl, Parts
 from inverse_rlhf.rewards import IrlReward, RewardCard
+from inverse_rlhf.tables import completions_of
 
 Body = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
@@ -130,14 +131,11 @@ def _key(texts: pd.DataFrame, model: PreTrainedModel, params: Irl, parts: Parts,
 
 def _all_texts(pairs: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFrame:
     """Every text to score: prompt_id, sample, source, split, prompt, completion, text."""
-    parts = [
-        pairs.assign(source=source, completion=pairs[f"{source}_completion"])
-        for source in ("base", "aligned")
-    ]
     human = prompts[prompts["split"].isin(["valid", "test"])]
-    parts.append(human.assign(source="human", sample=0, completion=human["human_completion"]))
+    human = human.assign(source="human", sample=0, completion=human["human_completion"])
     columns = ["prompt_id", "sample", "source", "split", "prompt", "completion"]
-    table = pd.concat([part[columns].astype({"split": str}) for part in parts], ignore_index=True)
+    parts = [part[columns].astype({"split": str}) for part in (completions_of(pairs), human)]
+    table = pd.concat(parts, ignore_index=True)
     return table.assign(text=table["prompt"] + table["completion"])
 
 
