@@ -5,8 +5,8 @@
 1. Fifty heads fitted together against one head, features excluded.
 2. One IRL run with its evaluation, both rewards of Pythia-70M's shape (random weights), with `head`
    and with `all`, in float32 and with `compute.bf16`, against a loop that reads one text at a time,
-   steps after each pair, and scores every text with both rewards after each epoch. A fifth of the
-   pairs are the valid ones.
+   steps after each pair, and scores every text with both rewards after each epoch, on torch as it
+   comes. A fifth of the pairs are the valid ones.
 """
 
 import argparse
@@ -32,6 +32,7 @@ from inverse_rlhf.irl.linear import fit_heads
 from inverse_rlhf.irl.losses import pair_loss
 from inverse_rlhf.irl.network import Pairs, RewardNetwork
 from inverse_rlhf.irl.runs import Run
+from inverse_rlhf.matmul import prefer_onednn
 from inverse_rlhf.params import Compute, Irl, load_params
 from inverse_rlhf.rewards import ClassifierReward
 
@@ -138,6 +139,7 @@ def main() -> None:
     models_and_tokenizer = pythia_70m()
     slow = timed(partial(one_text_at_a_time, texts, pairs, *models_and_tokenizer, irl))
     print(f"one text at a time: {slow:.1f} s for {options.pairs} pairs, {options.epochs} epochs")
+    kernels = prefer_onednn()  # noqa: F841
     for trainable, bf16 in product(("head", "all"), (False, True)):
         settings = irl.model_copy(update={"trainable": trainable})
         machine = compute.model_copy(update={"bf16": bf16})

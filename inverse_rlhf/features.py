@@ -12,6 +12,8 @@ from inverse_rlhf.params import Compute
 
 Pooling = Literal["last", "mean"]
 
+_WORTH_A_CALL = 16  # texts
+
 
 def encode(
     texts: Sequence[str], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
@@ -50,7 +52,7 @@ def map_texts(
     """
     outputs: np.ndarray | None = None
     model.eval()
-    for rows in by_length(encoded, compute.batch_size):
+    for rows in by_length(encoded["input_ids"], compute.batch_size):
         with torch.no_grad(), autocast(compute):
             values = function(pad(encoded, rows, tokenizer, model.device)).float().cpu().numpy()
         if outputs is None:
@@ -60,12 +62,19 @@ def map_texts(
     return outputs
 
 
-def by_length(encoded: BatchEncoding, batch_size: int) -> Iterator[np.ndarray]:
-    """Row numbers of all texts, in batches of texts of like length, the shortest first."""
-    lengths = np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64)
+def by_length(ids: Sequence[Sequence[int]], batch_size: int) -> Iterator[np.ndarray]:
+    """Row numbers of all texts, in batches of texts of like length, the shortest first.
+
+    A batch also ends where a text is a quarter longer than its shortest, once it is worth a call.
+    """
+    lengths = np.array([len(row) for row in ids], dtype=np.int64)
     order = np.argsort(lengths, kind="stable")
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+    start = 0
+    while start < len(order):
+        like = np.searchsorted(lengths[order], 1.25 * lengths[order[start]], side="right")
+        end = min(max(like, start + _WORTH_A_CALL), start + batch_size)
+        yield order[start:end]
+        start = end
 
 
 def pooled_hidden_state(

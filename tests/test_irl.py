@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.features import encode, hidden_states, pad
+from inverse_rlhf.features import by_length, encode, hidden_states, pad
 from inverse_rlhf.irl.fit import FittedRewards, fit_rewards
 from inverse_rlhf.irl.linear import fit_heads
 from inverse_rlhf.irl.losses import constrained, head_penalty, pair_loss
@@ -278,6 +278,16 @@ def test_padding_and_order_do_not_matter(reward_network: Any, params: Params) ->
         for index, text in enumerate(texts):
             alone = hidden_states([text], model, tokenizer, params.compute, pooling=pooling)
             np.testing.assert_allclose(together[index], alone[0], atol=1e-5)
+
+
+def test_batches_hold_every_text_once_and_little_padding() -> None:
+    lengths = np.random.default_rng(0).integers(1, 60, size=500)
+    batches = list(by_length([[0] * length for length in lengths], batch_size=100))
+    assert sorted(np.concatenate(batches)) == list(range(500))
+    assert max(map(len, batches)) <= 100
+    read = sum(len(rows) * lengths[rows].max() for rows in batches)
+    assert read <= 1.15 * lengths.sum()
+    assert [len(rows) for rows in by_length([[0]] * 5, batch_size=2)] == [2, 2, 1]
 
 
 def test_missing_split_is_one_line(

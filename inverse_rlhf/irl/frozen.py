@@ -48,7 +48,7 @@ class FrozenOutputs:
             autocast(compute),
             self._frozen[-1].register_forward_hook(keep),
         ):
-            for rows in by_length(encoded, compute.batch_size):
+            for rows in by_length(encoded["input_ids"], compute.batch_size):
                 model.base_model(**pad(encoded, rows, tokenizer, model.device), use_cache=False)
                 for row, output in zip(rows, found.pop(), strict=True):
                     self._outputs[row] = output[: len(encoded["input_ids"][row])].clone()

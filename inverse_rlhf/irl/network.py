@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
-from inverse_rlhf.features import encode, map_texts, pad, pooled_hidden_state
+from inverse_rlhf.features import by_length, encode, map_texts, pad, pooled_hidden_state
 from inverse_rlhf.irl.frozen import FrozenOutputs
 from inverse_rlhf.irl.linear import OPTIMIZERS
 from inverse_rlhf.irl.losses import constrained, head_penalty, pair_loss
@@ -18,8 +18,6 @@ from inverse_rlhf.irl.runs import Run
 from inverse_rlhf.irl.selection import discrimination
 from inverse_rlhf.models import autocast, blocks, train_top_blocks
 from inverse_rlhf.params import Compute, Irl
-
-_GROUP = 16  # texts read together while training
 
 
 @dataclass(frozen=True)
@@ -98,14 +96,13 @@ class RewardNetwork:
 
         Texts of like length are read together: random ones would be a third padding.
         """
-        lengths = [len(self.encoded["input_ids"][row]) for row in rows]
-        order = np.argsort(lengths, kind="stable")
-        groups = np.array_split(order, max(1, len(order) // _GROUP))
+        groups = list(by_length([self.encoded["input_ids"][row] for row in rows], len(rows)))
         found = [
             self.rewards(pad(self.encoded, rows[group], self.tokenizer, self.model.device)).float()
             for group in groups
         ]
-        return torch.cat(found)[torch.from_numpy(np.argsort(order)).to(self.model.device)]
+        order = torch.from_numpy(np.argsort(np.concatenate(groups)))
+        return torch.cat(found)[order.to(self.model.device)]
 
     def score(self, rows: np.ndarray | None = None) -> np.ndarray:
         """Rewards of all texts, or of some rows, without gradients: float32 of shape (texts,)."""
