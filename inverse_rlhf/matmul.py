@@ -1,21 +1,22 @@
 """Float32 matrix products by oneDNN on AMD CPUs, where torch's MKL keeps to AVX2 kernels."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.library import Library, get_kernel
 
+_BLOCKS = (256, 64)  # tokens
 _SMALLEST = 2**20  # multiplications of a product; smaller ones cost oneDNN more than they save
 
 
 def prefer_onednn() -> Library | None:
     """Compute float32 products with oneDNN from here on, where this CPU gains by it.
 
-    AMD CPUs with AVX-512: oneDNN uses it, MKL does not, and takes two to three times as long. Sums
-    are rounded in another order; precision is float32 in both.
+    AMD CPUs with AVX-512: oneDNN uses it, MKL does not, and takes about twice as long. Sums are
+    rounded in another order; precision is float32 in both.
 
     Returns:
         The registration, in force while this object lives; None on other CPUs.
@@ -54,24 +55,54 @@ def _mm(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor | None
 def _addmm(
     bias: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor | None:
-    if not beta == alpha == 1 or bias.shape != right.shape[1:] or bias.dtype != left.dtype:
-        return None
-    return _product(left, right, bias)
+    usable = bias.shape == right.shape[1:] and bias.dtype == left.dtype and bias.is_contiguous()
+    return _product(left, right, bias) if usable and beta == alpha == 1 else None
 
 
 def _addmm_(
     total: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor | None:
-    if not beta == alpha == 1:
-        return None
-    product = _product(left, right)
+    product = _product(left, right) if beta == alpha == 1 else None
     return None if product is None else total.add_(product)
 
 
 def _product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor | None:
+    """The product, or None where torch's own kernel is to compute it.
+
+    It is put together from blocks of fixed size along the tokens of a batch, which are the rows of
+    an activation and the columns of a transposed one: oneDNN compiles code for every new shape
+    and keeps it, up to gigabytes over batches of many lengths.
+    """
     (rows, inner), (height, columns) = left.shape, right.shape
     fits = inner == height and left.dtype == right.dtype == torch.float32
-    if not fits or rows * inner * columns < _SMALLEST:
+    fits = fits and 0 not in left.stride() + right.stride()  # not expanded
+    tokens = inner if left.stride(0) == 1 else rows
+    if not fits or tokens < _BLOCKS[-1] or rows * inner * columns < _SMALLEST:
         return None
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right.t(), bias, "none", [], "")
+    if left.stride(0) != 1:
+        product = left.new_empty(rows, columns)
+        for part in _parts(rows):
+            product[part] = _block(left[part], right, bias)
+        return product
+    product = left.new_zeros(rows, columns) if bias is None else bias.repeat(rows, 1)
+    for part in _parts(inner):
+        product += _block(left[:, part], right[part], None)
     return product
+
+
+def _parts(length: int) -> Iterator[slice]:
+    start = 0
+    for block in _BLOCKS:
+        while length - start >= block:
+            yield slice(start, start + block)
+            start += block
+    if start < length:
+        yield slice(start, length)
+
+
+def _block(left: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
+    tokens = left.shape[1] if left.stride(0) == 1 else left.shape[0]
+    if tokens >= _BLOCKS[-1]:
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right.t(), bias, "none", [], "")
+        return product
+    return left @ right if bias is None else torch.addmm(bias, left, right)

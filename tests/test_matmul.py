@@ -1,5 +1,6 @@
 """Products by oneDNN: the same numbers as torch's, to rounding, wherever a model computes them."""
 
+import resource
 from collections.abc import Iterator
 
 import pytest
@@ -28,7 +29,7 @@ def exact(left: Tensor, right: Tensor) -> Tensor:
 
 
 @pytest.mark.usefixtures("onednn")
-@pytest.mark.parametrize("rows", [3, 300])
+@pytest.mark.parametrize("rows", [3, 64, 350])
 def test_every_layout_gives_the_exact_product(rows: int) -> None:
     left, right, bias = matrices((rows, 200), (200, 100), (1, 100))
     expected = exact(left, right)
@@ -36,8 +37,13 @@ def test_every_layout_gives_the_exact_product(rows: int) -> None:
     found = {
         "contiguous": left @ right,
         "transposed": left.t().contiguous().t() @ right.t().contiguous().t(),
+        "gaps": torch.cat([left, left], 1)[:, :200] @ torch.cat([right, right], 1)[:, :100],
+        "reversed": left.flip(1) @ right.flip(0),
         "out": torch.mm(left, right, out=out),
         "bias": torch.addmm(bias[0], left, right) - bias,
+        "bias, transposed": torch.addmm(bias[0], left.t().contiguous().t(), right) - bias,
+        "bias with gaps": torch.addmm(bias.t().repeat(1, 2)[:, 0], left, right) - bias,
+        "bias expanded": torch.addmm(bias[0, :1].expand(100), left, right) - bias[0, 0],
         "bias of rows": torch.addmm(total, left, right) - 1,
         "scaled": torch.addmm(bias[0], left, right, beta=0.5) - 0.5 * bias,
         "in place": total.addmm_(left, right) - 1,
@@ -59,6 +65,34 @@ def test_gradients_are_those_of_the_product() -> None:
     torch.testing.assert_close(
         layer.weight.grad, exact(seen.t(), inputs.detach()), rtol=1e-4, atol=1e-4
     )
+
+
+@pytest.mark.usefixtures("onednn")
+def test_expanded_inputs_are_read_as_they_are() -> None:
+    row, right = matrices((1, 200), (200, 100))
+    torch.testing.assert_close(row.expand(300, 200) @ right, (row @ right).expand(300, 100))
+    column = row.t()[:150]
+    expected = exact(column.expand(150, 200), right)
+    torch.testing.assert_close(column.expand(150, 200) @ right, expected, rtol=1e-4, atol=1e-4)
+    weight = torch.randn(200, 100, requires_grad=True)
+    right.t().contiguous().mm(weight).sum().backward()
+    torch.testing.assert_close(
+        weight.grad, right.sum(1, keepdim=True).expand(200, 100), rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.usefixtures("onednn")
+def test_memory_does_not_grow_with_the_number_of_shapes() -> None:
+    layer = torch.nn.Linear(128, 512)
+
+    def read(lengths: range) -> None:
+        for length in lengths:
+            layer(torch.ones(length, 128)).square().sum().backward()
+
+    read(range(1000, 1050))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    read(range(1050, 1350))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000  # KiB
 
 
 @pytest.mark.usefixtures("onednn")

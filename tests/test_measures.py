@@ -164,6 +164,14 @@ def test_bootstrap_covers_a_known_mean() -> None:
     assert 50 <= covered <= 60
 
 
+def test_metrics_come_in_one_order_whatever_the_labels() -> None:
+    found = [
+        label_agreement(np.arange(4.0), np.array(toxic)) for toxic in ([0, 0, 0, 0], [1, 0, 1, 0])
+    ]
+    assert list(found[0]) == list(found[1])
+    assert found[0]["accuracy"] == 1
+
+
 @given(REWARDS, REWARDS, st.integers(-90, 90))
 def test_label_agreement_is_that_of_scikit_learn(
     reward: np.ndarray, other: np.ndarray, threshold: int

@@ -26,6 +26,7 @@ from inverse_rlhf.irl.failure_aware import correct_heads, find_failures
 from inverse_rlhf.irl.fit import fit_rewards
 from inverse_rlhf.irl.linear import fit_heads
 from inverse_rlhf.irl.outliers import notice, other_domain, with_markers
+from inverse_rlhf.irl.posterior import fit_posterior
 from inverse_rlhf.irl.runs import Run
 from inverse_rlhf.irl.store import Fit, RunStore
 from inverse_rlhf.models import blocks, keep_bottom_blocks
@@ -319,6 +320,14 @@ def test_killed_fit_goes_on_with_the_runs_it_lacks(
     assert fitted_runs[3:] == ["fit-2", "shuffled-0", "shuffled-1"]
     pd.testing.assert_frame_equal(again.scores, whole.scores)
     pd.testing.assert_frame_equal(again.runs, whole.runs)
+
+
+def test_missing_draws_from_the_posterior_are_not_those_drawn_before(irl: Irl) -> None:
+    deltas = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)) + 0.5
+    fitted = fit_posterior({"irl": deltas}, torch.ones(3), irl, seed=0)
+    runs = [Run(number, "fit", 0) for number in range(4)]
+    whole = fitted.draws(runs, deltas, deltas).weight
+    torch.testing.assert_close(fitted.draws(runs[2:], deltas, deltas).weight, whole[2:])
 
 
 def test_store_forgets_other_problems(tmp_path: Path) -> None:

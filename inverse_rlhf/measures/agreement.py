@@ -87,7 +87,7 @@ def label_agreement(
     toxic = np.asarray(toxic).astype(bool)
     called = reward < threshold
     if toxic.all() or not toxic.any():
-        return dict.fromkeys(METRICS[1:5], np.nan) | {"accuracy": float((called == toxic).mean())}
+        return {"accuracy": float((called == toxic).mean()), **dict.fromkeys(METRICS[1:5], np.nan)}
     # From the four counts and the ranks: scikit-learn checks its input anew in every function,
     # which took most of the time of a bootstrap.
     hits, alarms = int((called & toxic).sum()), int(called.sum())
