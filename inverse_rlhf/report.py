@@ -108,6 +108,13 @@ class Candidate:
         return cls(matrices, list(rewards.thresholds.values()))
 
     @classmethod
+    def of_runs_on_comments(cls, rewards: Rewards) -> "Candidate":
+        """All runs on the texts of `human_truth`."""
+        sources = ["human", "aligned"]
+        matrices = [rewards.of_run(run, sources)[:, :2] for run in rewards.numbers]
+        return cls(matrices, list(rewards.thresholds.values()))
+
+    @classmethod
     def of_series(cls, values: pd.Series) -> "Candidate":
         """One reward by split, source, prompt_id and sample, with Otsu's threshold."""
         base, aligned = (
@@ -195,15 +202,11 @@ def reward_report(
     candidates = {kind: Candidate.of_runs(rewards) for kind, rewards in by_kind.items()}
     candidates["ensemble"] = Candidate.of_series(fitted.ensemble)
     candidates |= {str(name): Candidate.of_series(values) for name, values in single.items()}
-    values = {name: candidate.compare(truth) for name, candidate in candidates.items()}
-    draws = bootstrap_runs(
-        {name: _on_rows(candidate, truth) for name, candidate in candidates.items()},
-        values,
-        len(truth.reward),
-        resamples=resamples,
-        seed=seed,
-    )
-    tables = {name: _table(values[name], draws[name]) for name in candidates}
+    values, draws = _bootstrapped(candidates, truth, resamples, seed)
+    tables = {
+        name: (_of_runs if name in by_kind else _of_one)(values[name], draws[name])
+        for name in candidates
+    }
     controls = [name for name in _CONTROLS if name in tables]
     report = {
         "runs": len(fitted.numbers),
@@ -219,11 +222,23 @@ def reward_report(
         "thresholds": _thresholds(fitted, candidates["fit"], truth),
     }
     if human_labels:
-        report["human"] = _human(fitted, human_truth(scores, cut))
+        comments = {"fit": Candidate.of_runs_on_comments(fitted)}
+        on_comments, drawn = _bootstrapped(comments, human_truth(scores, cut), resamples, seed)
+        report["human"] = _of_runs(on_comments["fit"], drawn["fit"])
     if "plain" in values:
         report["plain"] = tables["plain"]
         report["failure_aware"] = paired_runs(values["fit"], values["plain"], seed=seed)
     return report
+
+
+def _bootstrapped(
+    candidates: dict[str, Candidate], truth: Truth, resamples: int, seed: int
+) -> tuple[dict[str, list[dict[str, float]]], dict[str, pd.DataFrame]]:
+    """Every candidate's metrics, of each run on all prompts and on resamples of the prompts."""
+    values = {name: candidate.compare(truth) for name, candidate in candidates.items()}
+    on_rows = {name: _on_rows(candidate, truth) for name, candidate in candidates.items()}
+    draws = bootstrap_runs(on_rows, values, len(truth.reward), resamples=resamples, seed=seed)
+    return values, draws
 
 
 def _on_rows(candidate: Candidate, truth: Truth) -> list[Callable[[np.ndarray], dict[str, float]]]:
@@ -233,25 +248,18 @@ def _on_rows(candidate: Candidate, truth: Truth) -> list[Callable[[np.ndarray], 
     return list(starmap(on_rows, zip(candidate.rewards, candidate.thresholds, strict=True)))
 
 
-def _table(values: list[dict[str, float]], draws: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Value and interval of a single reward; spread and interval of the median of several runs."""
-    if len(values) == 1:
-        return with_intervals(values[0], draws)
+def _of_one(values: list[dict[str, float]], draws: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Value and interval of a reward without runs."""
+    return with_intervals(values[0], draws)
+
+
+def _of_runs(values: list[dict[str, float]], draws: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Spread over the runs, and the interval of their median."""
     table = spread(values)
     intervals = with_intervals({name: table[name]["median"] for name in table}, draws)
     for name, row in table.items():
         row |= {key: intervals[name][key] for key in ("low", "high") if name in intervals}
     return table
-
-
-def _human(fitted: Rewards, truth: Truth) -> dict[str, dict[str, float]]:
-    sources = ["human", "aligned"]
-    return spread(
-        [
-            compare(fitted.of_run(run, sources)[:, :2], threshold, truth)
-            for run, threshold in fitted.thresholds.items()
-        ]
-    )
 
 
 def _agreement(fitted: Rewards) -> dict[str, Any]:
