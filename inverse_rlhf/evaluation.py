@@ -121,10 +121,12 @@ def explain(
     texts = (fitted["prompt"] + fitted["completion"]).tolist()
     held_out = test["text"].tolist(), test["irl_reward"].to_numpy()
     surrogate = ngram_surrogate(texts, reward.score(texts), *held_out, seed=seed)
+    ngrams = surrogate.ngrams
+    penalised, rewarded = (ngrams.query(f"weight {sign} 0")["ngram"] for sign in ("<", ">"))
     facts = {
         "surrogate_r2": surrogate.r2,
-        "surrogate_ngrams": len(surrogate.ngrams),
-        "most_penalised": surrogate.ngrams["ngram"].head(15).tolist(),
-        "most_rewarded": surrogate.ngrams["ngram"].tail(15).tolist()[::-1],
+        "surrogate_ngrams": len(ngrams),
+        "most_penalised": penalised.head(15).tolist(),
+        "most_rewarded": rewarded.tail(15).tolist()[::-1],
     }
-    return Explanation(token_credits(test, reward), surrogate.ngrams, disagreements(scores), facts)
+    return Explanation(token_credits(test, reward), ngrams, disagreements(scores), facts)

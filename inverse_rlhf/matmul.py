@@ -46,10 +46,11 @@ def _register(library: Library, name: str, ours: Callable[..., Tensor | None]) -
 
 
 def _mm(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor | None:
-    product = _product(left, right)
-    if product is None or out is None:
-        return product
-    return out.copy_(product) if out.shape == product.shape else None
+    if out is None:
+        return _product(left, right)
+    shape = left.shape[:1] + right.shape[1:]
+    product = _product(left, right) if out.shape == shape and out.dtype == left.dtype else None
+    return None if product is None else out.copy_(product)
 
 
 def _addmm(
@@ -62,7 +63,8 @@ def _addmm(
 def _addmm_(
     total: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor | None:
-    product = _product(left, right) if beta == alpha == 1 else None
+    usable = total.shape == left.shape[:1] + right.shape[1:] and total.dtype == left.dtype
+    product = _product(left, right) if usable and beta == alpha == 1 else None
     return None if product is None else total.add_(product)
 
 
@@ -73,6 +75,8 @@ def _product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor 
     an activation and the columns of a transposed one: oneDNN compiles code for every new shape
     and keeps it, up to gigabytes over batches of many lengths.
     """
+    if left.dim() != 2 or right.dim() != 2:
+        return None
     (rows, inner), (height, columns) = left.shape, right.shape
     fits = inner == height and left.dtype == right.dtype == torch.float32
     fits = fits and 0 not in left.stride() + right.stride()  # not expanded

@@ -56,7 +56,7 @@ class Splits(Group):
     """Prompts in each split."""
 
     rl: Count
-    irl: Count
+    irl: Annotated[int, Field(ge=10)]
     valid: HeldOut
     test: HeldOut
 
@@ -216,7 +216,7 @@ class NGram(Group):
 class Bayes(Group):
     """The Gaussian posterior of the reward's weights."""
 
-    prior_std: Positive
+    prior_std: Annotated[float, Field(ge=1e-3, le=1e3)]
     rounds: Count
 
 
@@ -285,6 +285,10 @@ class Irl(Group):
                     raise ValueError(f"{key} {value} needs trainable: head, a linear reward")
         if self.solver == "exact" and self.loss == "hinge" and self.l2 == 0:
             raise ValueError("solver exact with loss hinge needs an l2 above 0")
+        if self.trainable == "last_k" and self.blocks != "all" and self.last_k > self.blocks:
+            raise ValueError(f"last_k is {self.last_k}, but blocks is {self.blocks}: lower it")
+        if self.solver == "exact" and self.runs > 1 and not self.bootstrap:
+            raise ValueError("solver exact without bootstrap fits the same reward runs times")
         if self.method == "failure_aware" and self.solver == "exact":
             raise ValueError("solver exact does not go with method failure_aware")
         return self

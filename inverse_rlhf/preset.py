@@ -30,7 +30,9 @@ def read_preset(name: str) -> dict[str, Any]:
     if not path.is_file():
         names = ", ".join(sorted(file.stem for file in PRESETS.glob("*.yaml")))
         raise UserError(f"there is no preset {name!r}; there are: {names}")
-    overlay: dict[str, Any] = read_yaml(path)
+    overlay = read_yaml(path)
+    if not isinstance(overlay, dict):
+        raise UserError(f"{path} holds no params: write them as in params.yaml")
     return overlay
 
 

@@ -10,9 +10,8 @@ from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
+from inverse_rlhf.measures.text import words
 from inverse_rlhf.params import NGram, Parts
-
-_WORD = re.compile(r"\w+(?:'\w+)?")
 
 
 @runtime_checkable
@@ -100,9 +99,7 @@ class Length:
 
     def transform(self, texts: Sequence[str]) -> sparse.csr_array:
         """Closeness to the target, (texts, 1)."""
-        return _column(
-            [-abs(len(_WORD.findall(text)) - self.target) / self.target for text in texts]
-        )
+        return _column([-abs(len(words(text)) - self.target) / self.target for text in texts])
 
     def state(self) -> dict[str, Any]:
         """Kind and target."""

@@ -101,5 +101,9 @@ def test_what_it_does_not_compute_is_left_to_torch() -> None:
     assert (left @ right).dtype == torch.bfloat16
     assert (left.double() @ right.double()).dtype == torch.float64
     assert torch.mm(torch.empty(0, 200), torch.empty(200, 100)).shape == (0, 100)
+    with pytest.raises(RuntimeError, match="dtype"):
+        torch.mm(left.float(), right.float(), out=torch.empty(300, 100, dtype=torch.float64))
+    with pytest.raises(RuntimeError, match="must be a matrix"):
+        torch.mm(torch.ones(3, 300, 200), right.float())
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
         torch.mm(torch.ones(300, 200), torch.ones(100, 300))

@@ -98,6 +98,9 @@ def test_every_threshold_cuts_between_two_kinds() -> None:
     for name in set(found) - {"midpoint"}:
         assert abs(found[name]) < 1.2, name
     assert found["midpoint"] > found["otsu"]
+    small = thresholds(1e-3 * np.concatenate([good[:300], bad]), 1e-3 * good[300:])
+    for name, cut in found.items():
+        assert small[name] == pytest.approx(1e-3 * cut, rel=1e-3, abs=1e-6), name
 
 
 @pytest.mark.parametrize("base", [np.zeros(9), np.array([1.0])])

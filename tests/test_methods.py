@@ -24,7 +24,7 @@ from inverse_rlhf.irl.bayes import (
 from inverse_rlhf.irl.exact import objective, solve, solve_heads
 from inverse_rlhf.irl.failure_aware import correct_heads, find_failures
 from inverse_rlhf.irl.fit import fit_rewards
-from inverse_rlhf.irl.linear import fit_heads
+from inverse_rlhf.irl.linear import Heads, fit_heads
 from inverse_rlhf.irl.outliers import notice, other_domain, with_markers
 from inverse_rlhf.irl.posterior import fit_posterior
 from inverse_rlhf.irl.runs import Run
@@ -330,6 +330,55 @@ def test_missing_draws_from_the_posterior_are_not_those_drawn_before(irl: Irl) -
     torch.testing.assert_close(fitted.draws(runs[2:], deltas, deltas).weight, whole[2:])
 
 
+def test_correction_is_bounded_and_needs_failures(irl: Irl) -> None:
+    """Pairs differ in two features; the second alone says what the first gets wrong."""
+    settings = irl.model_copy(update={"method": "failure_aware", "lr": 0.1, "batch_size": 100})
+    generator = torch.Generator().manual_seed(0)
+    train = torch.stack([torch.randn(400, generator=generator) + 1, torch.ones(400)], 1)
+    runs = [Run(0, "fit", 0)]
+    first = Heads(
+        torch.tensor([[1.0, 0.0]]),
+        torch.ones(1, dtype=torch.int64),
+        torch.zeros(1, 1),
+        torch.zeros(1, 1),
+    )
+    head = correct_heads(first, train, train, runs, settings).weight[0]
+    start = first.weight[0] / (train @ first.weight[0]).std()
+    assert head[1] > 0.1
+    assert (head - start).norm() <= settings.failure_aware.size * start.norm() * 1.001
+    right = train[train[:, 0] > 0.5]
+    right[0, 0] = 5.0
+    kept = correct_heads(first, right, right, runs, settings).weight[0]
+    assert kept[1] == 0
+
+
+def test_killed_exact_fit_keeps_what_it_solved(
+    pairs: pd.DataFrame,
+    reward_network: Any,
+    irl: Irl,
+    params: Params,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = irl.model_copy(update={"solver": "exact", "loss": "logistic"})
+    whole = _fit(pairs, reward_network, settings, params, tmp_path / "whole")
+    solved: list[str] = []
+
+    def counted(train: Any, valid: Any, runs: list[Run], settings: Irl) -> Any:
+        solved.extend(run.name for run in runs)
+        if solved == ["fit-0", "fit-1"]:
+            raise KeyboardInterrupt
+        return solve_heads(train, valid, runs, settings)
+
+    monkeypatch.setattr(fitting, "solve_heads", counted)
+    with pytest.raises(KeyboardInterrupt):
+        _fit(pairs, reward_network, settings, params, tmp_path)
+    again = _fit(pairs, reward_network, settings, params, tmp_path)
+    assert solved.count("fit-0") == 1
+    assert solved.count("fit-1") == 2
+    pd.testing.assert_frame_equal(again.runs, whole.runs)
+
+
 def test_store_forgets_other_problems(tmp_path: Path) -> None:
     run = Run(0, "fit", 0)
     fit = Fit(run, [1.0], [0.5], 1, np.ones(3, dtype=np.float32))
@@ -341,7 +390,10 @@ def test_store_forgets_other_problems(tmp_path: Path) -> None:
 def test_outliers_are_noticed() -> None:
     generator = np.random.default_rng(0)
     fitted, inside = generator.normal(size=(500, 6)), generator.normal(size=(200, 6))
-    far = notice(fitted, inside, {"far": generator.normal(5, 1, (100, 6)), "same": inside})
+    known = generator.normal(size=(2000, 6))
+    far = notice(fitted, known, inside, {"far": generator.normal(5, 1, (100, 6)), "same": inside})
+    assert far["far"]["flagged_share"] > 0.95
+    assert far["same"]["flagged_share"] == pytest.approx(0.05, abs=0.04)
     assert far["far"]["auroc"] > 0.99
     assert far["same"]["auroc"] == pytest.approx(0.5)
     sentences = other_domain(200)

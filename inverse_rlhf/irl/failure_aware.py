@@ -82,6 +82,7 @@ def correct_heads(
             bounded = _bounded(correction, bound)
             delta = pair_margins(bounded, train, batch) * signs.gather(1, batch)
             loss = torch.relu(settings.margin - failures.base.gather(1, batch) - delta).mean(1)
+            loss = loss * (failures.count > 0)  # without failures there is nothing to correct
             optimizer.zero_grad()
             loss.sum().backward()
             clip_rows(correction, params.max_grad_norm)

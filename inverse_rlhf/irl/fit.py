@@ -83,6 +83,8 @@ def fit_rewards(
     for split in ("irl", "valid", "test"):
         if not (pairs["split"] == split).any():
             raise UserError(f"data/pairs.parquet has no pairs in split {split}: run `dvc repro`")
+    if params.method == "bayes":  # its likelihood is Bradley-Terry's
+        params = params.model_copy(update={"loss": "logistic"})
     if params.blocks != "all":
         keep_bottom_blocks(body[0], params.blocks)
     texts = _all_texts(pairs, prompts)
@@ -161,8 +163,10 @@ def _fit_linear(
         facts["outliers"] = outlier_report(texts, *problem.body, problem.compute, seed=problem.seed)
     missing = [run for run in runs if kept.get(run) is None]
     for kind in ("fit", "plain", "shuffled", "random_head"):
-        group = [run for run in missing if run.kind == kind]
-        if group:
+        of_kind = [run for run in missing if run.kind == kind]
+        # Adam fits all runs of a kind as one program; exact solutions come, and are kept, singly.
+        size = 1 if params.solver == "exact" else max(1, len(of_kind))
+        for group in (of_kind[start : start + size] for start in range(0, len(of_kind), size)):
             heads = _heads(deltas["irl"], deltas["valid"], group, params, bayesian)
             _keep_heads(heads, group, phi, kept)
     return _linear_export(problem, design), facts

@@ -42,15 +42,16 @@ def other_domain(count: int) -> list[str]:
 
 
 def notice(
-    fitted: Features, inside: Features, outside: dict[str, Features]
+    fitted: Features, known: Features, inside: Features, outside: dict[str, Features]
 ) -> dict[str, dict[str, float]]:
     """How well the Mahalanobis distance to the fitted texts tells outliers from held-out texts.
 
     The covariance is shrunk (Ledoit & Wolf 2004). A text is flagged beyond the 95 % quantile of the
-    held-out texts' distances.
+    distances of the `known` texts.
 
     Args:
         fitted: features of the texts that the reward was fitted on.
+        known: of other texts of the same kind.
         inside: of held-out texts of the same kind.
         outside: of each kind of outlier.
 
@@ -59,7 +60,7 @@ def notice(
     """
     space = LedoitWolf().fit(fitted)
     near = space.mahalanobis(inside)
-    limit = np.quantile(near, 0.95)
+    limit = np.quantile(space.mahalanobis(known), 0.95)
     table = {}
     for name, features in outside.items():
         far = space.mahalanobis(features)

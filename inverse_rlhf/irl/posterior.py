@@ -116,10 +116,11 @@ def outlier_report(
         texts: columns source, split, prompt, completion and text.
     """
     base = texts[texts["source"] == "base"]
-    fitted, test = base[base["split"] == "irl"], base[base["split"] == "test"]
+    fitted, known, test = (base[base["split"] == split] for split in ("irl", "valid", "test"))
     marked = with_markers(test["prompt"].tolist(), test["completion"].tolist(), seed=seed)
     groups = {
         "fitted": fitted["text"].tolist(),
+        "known": known["text"].tolist(),
         "inside": test["text"].tolist(),
         "marker": marked,
         "other_domain": other_domain(len(test)),
@@ -128,4 +129,4 @@ def outlier_report(
         name: hidden_states(group, model, tokenizer, compute, pooling="mean")
         for name, group in groups.items()
     }
-    return notice(found.pop("fitted"), found.pop("inside"), found)
+    return notice(found.pop("fitted"), found.pop("known"), found.pop("inside"), found)

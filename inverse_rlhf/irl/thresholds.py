@@ -31,13 +31,15 @@ def mixture(base: Scores, aligned: Scores) -> float:
     """
     if len(base) < 2:
         return otsu(base, aligned)
+    scale = base.std() or 1.0  # what keeps the variances from 0 is an absolute number
+    base = base / scale
     model = GaussianMixture(2, random_state=0).fit(base[:, None])
     low, high = np.sort(model.means_[:, 0])
     grid = np.linspace(low, high, 1001)
     upper = model.predict_proba(grid[:, None])[:, model.means_[:, 0].argmax()] >= 0.5
     if not upper.any() or upper.all():
-        return otsu(base, aligned)
-    return float(grid[upper.argmax()])
+        return scale * otsu(base, aligned)
+    return float(scale * grid[upper.argmax()])
 
 
 def midpoint(base: Scores, aligned: Scores) -> float:
