@@ -166,6 +166,18 @@ def test_more_embedded_comments_than_there_are(params: Params) -> None:
         ("compute.device", "gpu", "compute.device is 'gpu'"),
         ("irl.lr", float("nan"), "irl.lr is nan"),
         ("irl.features", [], "irl.features is [] in params.yaml: it must be a list and have"),
+        ("irl.bayes.prior_std", 1e-200, "irl.bayes.prior_std is 1e-200"),
+        ("data.splits.irl", 1, "data.splits.irl is 1"),
+        (
+            "irl",
+            {"trainable": "last_k", "last_k": 2, "blocks": 1},
+            "irl in params.yaml: last_k is 2, but blocks is 1: lower it",
+        ),
+        (
+            "irl",
+            {"solver": "exact", "bootstrap": False},
+            "irl in params.yaml: solver exact without bootstrap",
+        ),
         ("irl.last_k", 99, "irl.last_k is 99, but base_policy.scratch.layers is"),
         ("pairs.max_new_tokens", 500, "500, but base_policy.scratch.max_tokens is"),
         ("rlhf.batch_size", 9999, "params.yaml: rlhf.batch_size is 9999, but data.splits.rl has"),
@@ -173,8 +185,9 @@ def test_more_embedded_comments_than_there_are(params: Params) -> None:
 )
 def test_bad_params(raw_params: dict[str, Any], path: str, value: Any, message: str) -> None:
     content = json.loads(json.dumps(raw_params))
-    group, key = path.split(".")
-    content[group][key] = value
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    preset.merge(content, value)
     with pytest.raises(UserError) as caught:
         parse_params(content)
     assert message in str(caught.value)
@@ -317,6 +330,9 @@ def test_preset_flags_and_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert merged.data.comments is None
     monkeypatch.chdir(ROOT)
     assert preset.main(["no-such-preset"]) == 2
+    (tmp_path / "empty.yaml").write_text("")
+    monkeypatch.setattr(preset, "PRESETS", tmp_path)
+    assert preset.main(["empty"]) == 2
 
 
 def test_transfer_prompts(tmp_path: Path, params: Params) -> None:
