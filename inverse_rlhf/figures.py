@@ -138,11 +138,11 @@ def _irl_training(axes: list[Axes], runs: pd.DataFrame, exported: int | None) ->
         for (kind, run), rows in drawn.groupby(["kind", "run"]):
             name = "exported run" if run == exported else "other runs"
             chosen = np.flatnonzero(rows["selected"])
-            marks: dict[str, Any] = {"marker": "o", "markevery": chosen, "markersize": 4}
             if kind == "shuffled":
-                name, marks = "shuffled labels", {}
+                name = "shuffled labels"
+            marks: dict[str, Any] = {"marker": "o", "markevery": chosen, "markersize": 4}
             axis.plot(rows["epoch"], rows[column], **styles[name], **marks)
-        axis.set(xlabel="epoch", ylabel=label)
+        axis.set(xlabel="epoch", ylabel=label, xlim=(0.5, drawn["epoch"].max() + 0.5))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_title("All runs; a dot marks the chosen epoch")
     axes[1].set_title("What the epoch is chosen by")
