@@ -1,6 +1,6 @@
 """What `evaluate` measures: recovered rewards against the true one, and the three policies."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 from typing import Any
@@ -102,16 +102,15 @@ class Candidate:
     thresholds: list[float]
 
     @classmethod
-    def of_runs(cls, rewards: Rewards) -> "Candidate":
-        """All runs of a kind."""
-        matrices = [rewards.of_run(run, ["base", "aligned"]) for run in rewards.numbers]
-        return cls(matrices, list(rewards.thresholds.values()))
-
-    @classmethod
-    def of_runs_on_comments(cls, rewards: Rewards) -> "Candidate":
-        """All runs on the texts of `human_truth`."""
-        sources = ["human", "aligned"]
-        matrices = [rewards.of_run(run, sources)[:, :2] for run in rewards.numbers]
+    def of_runs(
+        cls,
+        rewards: Rewards,
+        sources: Sequence[str] = ("base", "aligned"),
+        *,
+        to: int | None = None,
+    ) -> "Candidate":
+        """All runs of a kind, on the first `to` completions a prompt of the sources."""
+        matrices = [rewards.of_run(run, list(sources))[:, :to] for run in rewards.numbers]
         return cls(matrices, list(rewards.thresholds.values()))
 
     @classmethod
@@ -204,7 +203,9 @@ def reward_report(
     candidates |= {str(name): Candidate.of_series(values) for name, values in single.items()}
     values, draws = _bootstrapped(candidates, truth, resamples, seed)
     tables = {
-        name: (_of_runs if name in by_kind else _of_one)(values[name], draws[name])
+        name: _of_runs(values[name], draws[name])
+        if name in by_kind
+        else with_intervals(values[name][0], draws[name])
         for name in candidates
     }
     controls = [name for name in _CONTROLS if name in tables]
@@ -222,7 +223,7 @@ def reward_report(
         "thresholds": _thresholds(fitted, candidates["fit"], truth),
     }
     if human_labels:
-        comments = {"fit": Candidate.of_runs_on_comments(fitted)}
+        comments = {"fit": Candidate.of_runs(fitted, ("human", "aligned"), to=2)}
         on_comments, drawn = _bootstrapped(comments, human_truth(scores, cut), resamples, seed)
         report["human"] = _of_runs(on_comments["fit"], drawn["fit"])
     if "plain" in values:
@@ -246,11 +247,6 @@ def _on_rows(candidate: Candidate, truth: Truth) -> list[Callable[[np.ndarray], 
         return lambda rows: compare(reward[rows], threshold, truth.rows(rows))
 
     return list(starmap(on_rows, zip(candidate.rewards, candidate.thresholds, strict=True)))
-
-
-def _of_one(values: list[dict[str, float]], draws: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Value and interval of a reward without runs."""
-    return with_intervals(values[0], draws)
 
 
 def _of_runs(values: list[dict[str, float]], draws: pd.DataFrame) -> dict[str, dict[str, float]]:

@@ -1,5 +1,6 @@
 """Solvers, posterior, corrections, features, store and explanations, on problems with an answer."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -290,18 +291,24 @@ def test_what_is_exported_scores_what_was_fitted(
         assert kinds["plain"] == kinds["fit"] == 3
 
 
+@pytest.fixture
+def fit_in(
+    pairs: pd.DataFrame, reward_network: Any, params: Params, tmp_path: Path
+) -> Callable[[str, Irl], Any]:
+    """Fits in a folder, which keeps the runs that a killed fit has finished."""
+    return lambda name, settings: _fit(pairs, reward_network, settings, params, tmp_path / name)
+
+
 def test_killed_fit_goes_on_with_the_runs_it_lacks(
-    pairs: pd.DataFrame,
+    fit_in: Callable[[str, Irl], Any],
     reward_network: Any,
     irl: Irl,
-    params: Params,
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = irl.model_copy(update={"trainable": "all", "epochs": 1, "lr": 1e-3})
     model, _ = reward_network
     start = {name: value.clone() for name, value in model.state_dict().items()}
-    whole = _fit(pairs, reward_network, settings, params, tmp_path / "whole")
+    whole = fit_in("whole", settings)
     fitted_runs: list[str] = []
     original = fitting.RewardNetwork.fit
 
@@ -314,9 +321,9 @@ def test_killed_fit_goes_on_with_the_runs_it_lacks(
     monkeypatch.setattr(fitting.RewardNetwork, "fit", counted)
     model.load_state_dict(start)
     with pytest.raises(KeyboardInterrupt):
-        _fit(pairs, reward_network, settings, params, tmp_path)
+        fit_in("killed", settings)
     model.load_state_dict(start)
-    again = _fit(pairs, reward_network, settings, params, tmp_path)
+    again = fit_in("killed", settings)
     assert fitted_runs[3:] == ["fit-2", "shuffled-0", "shuffled-1"]
     pd.testing.assert_frame_equal(again.scores, whole.scores)
     pd.testing.assert_frame_equal(again.runs, whole.runs)
@@ -353,15 +360,10 @@ def test_correction_is_bounded_and_needs_failures(irl: Irl) -> None:
 
 
 def test_killed_exact_fit_keeps_what_it_solved(
-    pairs: pd.DataFrame,
-    reward_network: Any,
-    irl: Irl,
-    params: Params,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    fit_in: Callable[[str, Irl], Any], irl: Irl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = irl.model_copy(update={"solver": "exact", "loss": "logistic"})
-    whole = _fit(pairs, reward_network, settings, params, tmp_path / "whole")
+    whole = fit_in("whole", settings)
     solved: list[str] = []
 
     def counted(train: Any, valid: Any, runs: list[Run], settings: Irl) -> Any:
@@ -372,8 +374,8 @@ def test_killed_exact_fit_keeps_what_it_solved(
 
     monkeypatch.setattr(fitting, "solve_heads", counted)
     with pytest.raises(KeyboardInterrupt):
-        _fit(pairs, reward_network, settings, params, tmp_path)
-    again = _fit(pairs, reward_network, settings, params, tmp_path)
+        fit_in("killed", settings)
+    again = fit_in("killed", settings)
     assert solved.count("fit-0") == 1
     assert solved.count("fit-1") == 2
     pd.testing.assert_frame_equal(again.runs, whole.runs)
