@@ -32,7 +32,7 @@ from inverse_rlhf.irl.linear import fit_heads
 from inverse_rlhf.irl.losses import pair_loss
 from inverse_rlhf.irl.network import Pairs, RewardNetwork
 from inverse_rlhf.irl.runs import Run
-from inverse_rlhf.matmul import prefer_onednn
+from inverse_rlhf.matmul import onednn_products
 from inverse_rlhf.params import Compute, Irl, load_params
 from inverse_rlhf.rewards import ClassifierReward
 
@@ -139,13 +139,13 @@ def main() -> None:
     models_and_tokenizer = pythia_70m()
     slow = timed(partial(one_text_at_a_time, texts, pairs, *models_and_tokenizer, irl))
     print(f"one text at a time: {slow:.1f} s for {options.pairs} pairs, {options.epochs} epochs")
-    kernels = prefer_onednn()  # noqa: F841
-    for trainable, bf16 in product(("head", "all"), (False, True)):
-        settings = irl.model_copy(update={"trainable": trainable})
-        machine = compute.model_copy(update={"bf16": bf16})
-        fast = timed(partial(ours, texts, pairs, *models_and_tokenizer, settings, machine))
-        name = f"{trainable}, bf16" if bf16 else trainable
-        print(f"{name}: {fast:.1f} s, {slow / fast:.1f} times as fast")
+    with onednn_products():
+        for trainable, bf16 in product(("head", "all"), (False, True)):
+            settings = irl.model_copy(update={"trainable": trainable})
+            machine = compute.model_copy(update={"bf16": bf16})
+            fast = timed(partial(ours, texts, pairs, *models_and_tokenizer, settings, machine))
+            name = f"{trainable}, bf16" if bf16 else trainable
+            print(f"{name}: {fast:.1f} s, {slow / fast:.1f} times as fast")
 
 
 if __name__ == "__main__":

@@ -30,10 +30,10 @@ def run_stage(main: Callable[[Params], None]) -> None:
         params = load_params()
         seed_everything(params.seed)
         quieten()
-        from inverse_rlhf.matmul import prefer_onednn  # late, as torch is: bad params fail fast
+        from inverse_rlhf.matmul import onednn_products  # late, as torch is: bad params fail fast
 
-        kernels = prefer_onednn()  # noqa: F841
-        main(params)
+        with onednn_products():
+            main(params)
     except UserError as error:
         sys.exit(_fail(error))
 

@@ -69,9 +69,10 @@ def by_length(ids: Sequence[Sequence[int]], batch_size: int) -> Iterator[np.ndar
     """
     lengths = np.array([len(row) for row in ids], dtype=np.int64)
     order = np.argsort(lengths, kind="stable")
+    ascending = lengths[order]
     start = 0
     while start < len(order):
-        like = np.searchsorted(lengths[order], 1.25 * lengths[order[start]], side="right")
+        like = np.searchsorted(ascending, 1.25 * ascending[start], side="right")
         end = min(max(like, start + _WORTH_A_CALL), start + batch_size)
         yield order[start:end]
         start = end

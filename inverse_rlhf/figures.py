@@ -143,7 +143,7 @@ def _irl_training(axes: list[Axes], runs: pd.DataFrame, exported: int | None) ->
             marks: dict[str, Any] = {"marker": "o", "markevery": chosen, "markersize": 4}
             axis.plot(rows["epoch"], rows[column], **styles[name], **marks)
         axis.set(xlabel="epoch", ylabel=label, xlim=(0.5, drawn["epoch"].max() + 0.5))
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes[0].set_title("All runs; a dot marks the chosen epoch")
     axes[1].set_title("What the epoch is chosen by")
     axes[1].axhline(0.5, color="black", linewidth=0.6, linestyle=":")

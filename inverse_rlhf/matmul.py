@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,26 +13,30 @@ _BLOCKS = (256, 64)  # tokens
 _SMALLEST = 2**20  # multiplications of a product; smaller ones cost oneDNN more than they save
 
 
-def prefer_onednn() -> Library | None:
-    """Compute float32 products with oneDNN from here on, where this CPU gains by it.
+@contextmanager
+def onednn_products() -> Iterator[bool]:
+    """Within it, oneDNN computes float32 products, where this CPU gains by it.
 
     AMD CPUs with AVX-512: oneDNN uses it, MKL does not, and takes about twice as long. Sums are
     rounded in another order; precision is float32 in both.
 
-    Returns:
-        The registration, in force while this object lives; None on other CPUs.
+    Yields:
+        Whether it does.
     """
     cpu = torch.cpu.get_capabilities()
-    if "AMD" not in cpu.get("cpu_name", "") or not cpu.get("avx512_f"):
-        return None
-    if not torch.backends.mkldnn.is_available():
-        return None
-    library = Library("aten", "IMPL")
+    gains = "AMD" in cpu.get("cpu_name", "") and bool(cpu.get("avx512_f"))
+    if not gains or not torch.backends.mkldnn.is_available():
+        yield False
+        return
+    library = Library("aten", "IMPL")  # its kernels are in force while it lives
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="(?s).*Overriding a previously registered kernel")
         for name, ours in (("mm", _mm), ("mm.out", _mm), ("addmm", _addmm), ("addmm_", _addmm_)):
             _register(library, name, ours)
-    return library
+    try:
+        yield True
+    finally:
+        del library
 
 
 def _register(library: Library, name: str, ours: Callable[..., Tensor | None]) -> None:
@@ -80,8 +85,7 @@ def _product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor 
     (rows, inner), (height, columns) = left.shape, right.shape
     fits = inner == height and left.dtype == right.dtype == torch.float32
     fits = fits and 0 not in left.stride() + right.stride()  # not expanded
-    tokens = inner if left.stride(0) == 1 else rows
-    if not fits or tokens < _BLOCKS[-1] or rows * inner * columns < _SMALLEST:
+    if not fits or _tokens(left) < _BLOCKS[-1] or rows * inner * columns < _SMALLEST:
         return None
     if left.stride(0) != 1:
         product = left.new_empty(rows, columns)
@@ -92,6 +96,10 @@ def _product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor 
     for part in _parts(inner):
         product += _block(left[:, part], right[part], None)
     return product
+
+
+def _tokens(left: Tensor) -> int:
+    return left.shape[1] if left.stride(0) == 1 else left.shape[0]
 
 
 def _parts(length: int) -> Iterator[slice]:
@@ -105,8 +113,7 @@ def _parts(length: int) -> Iterator[slice]:
 
 
 def _block(left: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
-    tokens = left.shape[1] if left.stride(0) == 1 else left.shape[0]
-    if tokens >= _BLOCKS[-1]:
+    if _tokens(left) >= _BLOCKS[-1]:
         product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right.t(), bias, "none", [], "")
         return product
     return left @ right if bias is None else torch.addmm(bias, left, right)

@@ -3,7 +3,15 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -242,7 +250,7 @@ class Irl(Group):
         Literal["median_run", "ensemble"] | Natural,
         _word_or_integer("median_run", "ensemble", lowest=0),
     ]
-    threshold: Literal["otsu", "mixture", "midpoint", "positive_unlabelled"]
+    threshold: Literal["otsu", "otsu_clipped", "mixture", "midpoint", "positive_unlabelled"]
     features: Annotated[list[Feature], Field(min_length=1)]
     blocks: Annotated[Literal["all"] | Count, _word_or_integer("all", lowest=1)]
     pooling: Literal["last", "mean"]
@@ -301,6 +309,14 @@ class Evaluate(Group):
     transfer_prompts: Name | None
     transfer_column: Name
     transfer_count: Count
+
+    @field_validator("transfer_prompts")
+    @classmethod
+    def _there(cls, path: str | None) -> str | None:
+        """Known before the first stage, not when the last one reads it."""
+        if path is not None and not Path(path).is_file():
+            raise ValueError(f"there is no file {path!r}")
+        return path
 
 
 class Params(Group):

@@ -7,16 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from inverse_rlhf.matmul import prefer_onednn
+from inverse_rlhf.matmul import onednn_products
 
 
 @pytest.fixture
 def onednn() -> Iterator[None]:
-    library = prefer_onednn()
-    if library is None:
-        pytest.skip("torch's own kernels are used on this CPU")
-    yield
-    del library
+    with onednn_products() as used:
+        if not used:
+            pytest.skip("torch's own kernels are used on this CPU")
+        yield
 
 
 def matrices(*shapes: tuple[int, int], dtype: torch.dtype = torch.float32) -> list[Tensor]:

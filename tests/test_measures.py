@@ -9,7 +9,14 @@ from hypothesis.extra.numpy import arrays
 from sklearn import metrics
 
 from inverse_rlhf.irl.selection import median_run
-from inverse_rlhf.irl.thresholds import THRESHOLDS, midpoint, otsu, thresholds
+from inverse_rlhf.irl.thresholds import (
+    THRESHOLDS,
+    midpoint,
+    otsu,
+    otsu_clipped,
+    positive_unlabelled,
+    thresholds,
+)
 from inverse_rlhf.measures.agreement import (
     METRICS,
     Truth,
@@ -81,6 +88,25 @@ def test_otsu_is_the_best_of_all_cuts() -> None:
 
 def test_otsu_of_equal_scores_is_the_score() -> None:
     assert otsu(np.full(5, 2.5), np.zeros(2)) == 2.5
+
+
+def test_clipped_otsu_does_not_follow_a_tail() -> None:
+    generator = np.random.default_rng(3)
+    kinds = np.concatenate([generator.normal(-2, 0.5, 400), generator.normal(2, 0.5, 600)])
+    tailed = np.concatenate([kinds, generator.uniform(-60, -20, 30)])
+    assert otsu(tailed, tailed) < -10
+    assert abs(otsu_clipped(tailed, tailed)) < 1
+    assert otsu_clipped(10 * tailed, tailed) == pytest.approx(10 * otsu_clipped(tailed, tailed))
+    mostly = np.array([1.0] * 6 + [0.0, 0.2, 3.0])
+    assert otsu_clipped(mostly, mostly) == otsu(mostly, mostly)
+
+
+def test_positive_unlabelled_by_hand() -> None:
+    """Half of the base texts are like the aligned ones, half below all of them."""
+    aligned = np.arange(100.0)
+    base = np.concatenate([np.arange(100.0), np.arange(-100.0, 0.0)])
+    # Above every cut of 0 or more lies half as much of the base: a = 1/2.
+    assert positive_unlabelled(base, aligned) == -1.0
 
 
 def test_midpoint_and_median_run() -> None:

@@ -13,6 +13,7 @@ from scipy.special import expit
 
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.explain import disagreements, ngram_surrogate, token_credits
+from inverse_rlhf.irl import failure_aware
 from inverse_rlhf.irl import fit as fitting
 from inverse_rlhf.irl.bayes import (
     calibration,
@@ -25,7 +26,7 @@ from inverse_rlhf.irl.bayes import (
 from inverse_rlhf.irl.exact import objective, solve, solve_heads
 from inverse_rlhf.irl.failure_aware import correct_heads, find_failures
 from inverse_rlhf.irl.fit import fit_rewards
-from inverse_rlhf.irl.linear import Heads, fit_heads
+from inverse_rlhf.irl.linear import Heads, fit_heads, pair_margins
 from inverse_rlhf.irl.outliers import notice, other_domain, with_markers
 from inverse_rlhf.irl.posterior import fit_posterior
 from inverse_rlhf.irl.runs import Run
@@ -143,6 +144,26 @@ def test_failures_by_hand() -> None:
     assert failures.order[0].tolist() == [1, 4, 2, 3, 0]
     assert failures.count.tolist() == [3]
     assert failures.base.std(dim=1).item() == pytest.approx(1)
+
+
+def test_curriculum_goes_from_clear_to_subtle_failures(
+    irl: Irl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[set[int]] = []
+
+    def gather(weight: Any, deltas: Any, batch: Any) -> Any:
+        shown.append(set(batch[0].tolist()))
+        return pair_margins(weight, deltas, batch)
+
+    monkeypatch.setattr(failure_aware, "pair_margins", gather)
+    settings = irl.failure_aware.model_copy(update={"epochs": 2, "tied": 0.0})
+    params = irl.model_copy(update={"failure_aware": settings, "batch_size": 1000})
+    delta = torch.cat([torch.linspace(-4, -1, 4), torch.full((96,), 2.0)])[:, None]
+    first = Heads(
+        torch.ones(1, 1), torch.ones(1, dtype=torch.int64), torch.zeros(1, 1), torch.zeros(1, 1)
+    )
+    correct_heads(first, delta, delta, [Run(0, "fit", 0)], params)
+    assert shown == [{0, 1}, {0, 1, 2, 3}]
 
 
 def test_correction_mends_what_the_first_reward_gets_wrong(irl: Irl) -> None:
@@ -276,7 +297,7 @@ def test_what_is_exported_scores_what_was_fitted(
     else:
         expected = wide[card.run]
     np.testing.assert_allclose(found, expected, atol=1e-4)
-    assert card.threshold == card.thresholds["otsu"]
+    assert card.threshold == card.thresholds["otsu_clipped"]
     if settings.features == ["hidden_state"]:
         assert not (tmp_path / "reward/linear.json").exists()
     if "blocks" in changes:

@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 
 from inverse_rlhf.params import Params, Weights
-from inverse_rlhf.report import Candidate, single_rewards, true_cut, weight_report
+from inverse_rlhf.report import (
+    Candidate,
+    Rewards,
+    reward_report,
+    single_rewards,
+    true_cut,
+    weight_report,
+)
 from inverse_rlhf.rewards import IrlReward, RewardCard
 from inverse_rlhf.text_features import Keyword, Length, LinearTextReward
 
@@ -48,3 +55,48 @@ def test_single_rewards_and_their_threshold() -> None:
     length = Candidate.of_series(found["length"])
     np.testing.assert_array_equal(length.rewards[0], [[2, 1], [3, 5]])
     assert 1 < length.thresholds[0] < 4
+
+
+def test_report_says_which_method_and_which_threshold_is_better() -> None:
+    """Corrected runs rank as the true reward does, plain ones hardly; two cuts, one far too low."""
+    generator = np.random.default_rng(0)
+    table = pd.MultiIndex.from_product(
+        [range(40), range(2), ["base", "aligned"]], names=["prompt_id", "sample", "source"]
+    ).to_frame(index=False)
+    table["true_reward"] = generator.normal(size=len(table))
+    table["split"] = np.where(table["prompt_id"] < 10, "valid", "test")
+    noise = {"fit": 0.1, "plain": 3.0, "shuffled": 9.0, "random_head": 9.0}
+    scores = pd.concat(
+        table.assign(
+            kind=kind,
+            run=run,
+            irl_reward=table["true_reward"] + size * generator.normal(size=len(table)),
+        )
+        for kind, size in noise.items()
+        for run in range(3)
+    )
+    runs = pd.DataFrame({"kind": np.repeat(list(noise), 3), "run": list(range(3)) * 4})
+    cuts = {"threshold": 0.0, "threshold_otsu": 0.0, "threshold_midpoint": -100.0}
+    runs = runs.assign(selected=True, mean=0.0, std=1.0, **cuts)
+    keys = ["split", "source", "prompt_id", "sample"]
+    single = table.assign(
+        **{name: generator.normal(size=len(table)) for name in ("length", "log_ratio")}
+    )
+    report = reward_report(
+        table[table["split"] == "test"],
+        {kind: Rewards(scores, runs, kind) for kind in noise},
+        single.set_index(keys)[["length", "log_ratio"]].sort_index(),
+        0.0,
+        human_labels=False,
+        resamples=100,
+        seed=0,
+    )
+    for metric in ("accuracy", "roc_auc"):
+        assert report["failure_aware"][metric]["difference"] > 0.1
+        assert report["paired"]["shuffled"][metric]["difference"] > 0.1
+    assert report["failure_aware"]["starc"]["difference"] < 0
+    best, found = report["thresholds"]["best"]["accuracy"], report["thresholds"]
+    assert 0 <= found["otsu"]["gap"] < 0.05
+    civil = (table.loc[table["split"] == "test", "true_reward"] >= 0).mean()
+    assert found["midpoint"]["accuracy"] == pytest.approx(civil)
+    assert found["midpoint"]["gap"] == pytest.approx(best - civil)

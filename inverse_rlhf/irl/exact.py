@@ -31,11 +31,11 @@ def solve_heads(
 
     Same arguments and result as `fit_heads`, with one epoch; loss is the objective at the optimum.
     """
-    deltas = train.cpu().double().numpy()
+    deltas = train.cpu()
     weights, losses = [], []
     for run in runs:
         rows = run.resample(len(deltas), params)
-        signed = (run.signs(len(deltas), 3)[:, None].numpy() * deltas)[rows.numpy()]
+        signed = (run.signs(len(deltas), 3)[rows, None] * deltas[rows]).double().numpy()
         weight = solve(signed, params)
         weights.append(torch.from_numpy(weight))
         losses.append(objective(signed, weights[-1], params))
@@ -100,9 +100,10 @@ def _max_margin(deltas: Differences) -> Float[np.ndarray, " features"]:
     return weights
 
 
-def _mirrored(deltas: Differences) -> tuple[np.ndarray, np.ndarray]:
-    """Every pair both ways round with labels 1 and -1: classifiers refuse a single class."""
-    return np.concatenate([deltas, -deltas]), np.repeat([1, -1], len(deltas))
+def _alternated(deltas: Differences) -> tuple[np.ndarray, np.ndarray]:
+    """Every other pair the other way round, with label -1: classifiers refuse a single class."""
+    labels = np.where(np.arange(len(deltas)) % 2, -1, 1)
+    return labels[:, None] * deltas, labels
 
 
 def _support_vectors(deltas: Differences, params: Irl) -> Float[np.ndarray, " features"]:
@@ -110,12 +111,12 @@ def _support_vectors(deltas: Differences, params: Irl) -> Float[np.ndarray, " fe
     penalty = 2 * params.l2 * params.margin * len(deltas)
     machine = LinearSVC(
         loss="hinge",
-        C=1 / (2 * max(penalty, 1e-9)),
+        C=1 / max(penalty, 1e-9),
         fit_intercept=False,
         tol=1e-8,
         max_iter=1_000_000,
         random_state=0,
-    ).fit(*_mirrored(deltas))
+    ).fit(*_alternated(deltas))
     weights: np.ndarray = params.margin * machine.coef_[0]
     return weights
 
@@ -126,8 +127,8 @@ def _logistic(deltas: Differences, params: Irl) -> Float[np.ndarray, " features"
     scaled = deltas / params.temperature
     penalty = 2 * params.l2 * len(deltas)
     model = LogisticRegression(
-        C=1 / (2 * penalty) if penalty else np.inf, fit_intercept=False, tol=1e-8, max_iter=10_000
-    ).fit(*_mirrored(scaled))
+        C=1 / penalty if penalty else np.inf, fit_intercept=False, tol=1e-8, max_iter=10_000
+    ).fit(*_alternated(scaled))
     weights: np.ndarray = model.coef_[0]
     return weights
 

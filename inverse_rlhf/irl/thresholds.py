@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import ecdf
+from scipy.stats import ecdf, median_abs_deviation
 from sklearn.mixture import GaussianMixture
 from sklearn.tree import DecisionTreeRegressor
 
@@ -24,6 +24,17 @@ def otsu(base: Scores, aligned: Scores) -> float:
     return float(tree.tree_.threshold[0])
 
 
+def otsu_clipped(base: Scores, aligned: Scores) -> float:
+    """`otsu` of the base scores clipped to their median and 1.5 standard deviations around it.
+
+    A sum of many features has tails of its own, and the variance within a class follows the
+    longest. The standard deviation is estimated by the median absolute deviation; 1.5 of them is a
+    usual corner of Huber's function (Huber 1964). Plain `otsu` where half of the scores are equal.
+    """
+    center, width = np.median(base), 1.5 * median_abs_deviation(base, scale="normal")
+    return otsu(np.clip(base, center - width, center + width) if width else base, aligned)
+
+
 def mixture(base: Scores, aligned: Scores) -> float:
     """Where a two-component Gaussian mixture of the base scores is as likely one as the other.
 
@@ -32,13 +43,12 @@ def mixture(base: Scores, aligned: Scores) -> float:
     if len(base) < 2:
         return otsu(base, aligned)
     scale = base.std() or 1.0  # what keeps the variances from 0 is an absolute number
-    base = base / scale
-    model = GaussianMixture(2, random_state=0).fit(base[:, None])
+    model = GaussianMixture(2, random_state=0).fit(base[:, None] / scale)
     low, high = np.sort(model.means_[:, 0])
     grid = np.linspace(low, high, 1001)
     upper = model.predict_proba(grid[:, None])[:, model.means_[:, 0].argmax()] >= 0.5
     if not upper.any() or upper.all():
-        return scale * otsu(base, aligned)
+        return otsu(base, aligned)
     return float(scale * grid[upper.argmax()])
 
 
@@ -67,6 +77,7 @@ def positive_unlabelled(base: Scores, aligned: Scores) -> float:
 
 THRESHOLDS: dict[str, Callable[[Scores, Scores], float]] = {
     "otsu": otsu,
+    "otsu_clipped": otsu_clipped,
     "mixture": mixture,
     "midpoint": midpoint,
     "positive_unlabelled": positive_unlabelled,
