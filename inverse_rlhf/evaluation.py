@@ -34,12 +34,13 @@ def score_texts(
     folder, compute = models["true_reward"], params.compute
     whole = (texts["prompt"] + texts["completion"]).tolist()
     toxic_label = params.true_reward.toxic_label
-    log_odds = load_classifier_reward(folder, compute, toxic_label=toxic_label).score(whole)
     true_reward = load_true_reward(folder, compute, params.true_reward, params.parts)
-    classifier_alone = isinstance(true_reward, ClassifierReward)
+    values = log_odds = true_reward.score(whole)
+    if not isinstance(true_reward, ClassifierReward):
+        log_odds = load_classifier_reward(folder, compute, toxic_label=toxic_label).score(whole)
     return texts.assign(
         toxicity=toxicity_of(log_odds),
-        true_reward=log_odds if classifier_alone else true_reward.score(whole),
+        true_reward=values,
         irl_reward=irl_reward.score(whole),
     )
 
@@ -107,7 +108,11 @@ class Explanation:
 
 
 def explain(
-    scores: pd.DataFrame, pairs: pd.DataFrame, reward: IrlReward, *, seed: int
+    scores: pd.DataFrame,
+    pairs: pd.DataFrame,
+    reward: IrlReward,
+    models: Models,
+    params: Params,
 ) -> Explanation:
     """Explain a reward by its credits for tokens, by n-grams, and by where it disagrees.
 
@@ -120,7 +125,7 @@ def explain(
     fitted = completions_of(pairs[pairs["split"] == "irl"])
     texts = (fitted["prompt"] + fitted["completion"]).tolist()
     held_out = test["text"].tolist(), test["irl_reward"].to_numpy()
-    surrogate = ngram_surrogate(texts, reward.score(texts), *held_out, seed=seed)
+    surrogate = ngram_surrogate(texts, reward.score(texts), *held_out, seed=params.seed)
     ngrams = surrogate.ngrams
     penalised, rewarded = (ngrams.query(f"weight {sign} 0")["ngram"] for sign in ("<", ">"))
     facts = {
@@ -129,4 +134,5 @@ def explain(
         "most_penalised": penalised.head(15).tolist(),
         "most_rewarded": rewarded.tail(15).tolist()[::-1],
     }
-    return Explanation(token_credits(test, reward), ngrams, disagreements(scores), facts)
+    credit = token_credits(test, reward, load("policy", models["base"], params.compute))
+    return Explanation(credit, ngrams, disagreements(scores), facts)

@@ -9,30 +9,61 @@ import torch
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LassoCV
 from sklearn.metrics import r2_score
-from transformers import BatchEncoding
+from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from inverse_rlhf.features import encode, map_texts
 from inverse_rlhf.rewards import IrlReward
 
 
-def token_credits(texts: pd.DataFrame, reward: IrlReward) -> pd.DataFrame:
+def token_credits(
+    texts: pd.DataFrame,
+    reward: IrlReward,
+    policy: tuple[PreTrainedModel, PreTrainedTokenizerBase],
+) -> pd.DataFrame:
     """The reward r_t of each text up to token t, and the credit r_t - r_(t-1) of the token.
 
-    A causal model's hidden states up to t do not depend on what follows, so one pass gives them
-    all. The first token's credit is its reward.
+    The first token's credit is its reward.
 
     Args:
         texts: columns prompt_id, sample, source, text.
+        policy: the base policy and its tokenizer, which splits the texts.
 
     Returns:
-        The keys of `texts` with position (from 0), token, reward and credit, a row a token; no rows
-        for a reward that also reads text features, which are features of whole texts.
+        The keys of `texts` with position (from 0), token, reward and credit, a row a token.
     """
-    if reward.body is None or reward.text is not None:
-        columns = ["prompt_id", "sample", "source", "position", "token", "reward", "credit"]
-        return pd.DataFrame(columns=columns)
+    encoded, tokenizer = encode(texts["text"].tolist(), *policy), policy[1]
+    lengths = [len(ids) for ids in encoded["input_ids"]]
+    values = np.zeros(sum(lengths), dtype=np.float32)
+    if reward.body is not None:
+        values += _hidden_along(encoded, reward)
+    if reward.text is not None:
+        prefixes = [ids[: end + 1] for ids in encoded["input_ids"] for end in range(len(ids))]
+        decoded = tokenizer.batch_decode(prefixes, skip_special_tokens=True)
+        values += reward.text.score(decoded).astype(np.float32)
+    first = np.cumsum([0, *lengths[:-1]])
+    credit = np.diff(values, prepend=np.float32(0))
+    credit[first] = values[first]
+    keys = texts[["prompt_id", "sample", "source"]]
+    return (
+        keys.loc[keys.index.repeat(lengths)]
+        .reset_index(drop=True)
+        .assign(
+            position=np.concatenate([np.arange(length) for length in lengths]),
+            token=tokenizer.batch_decode(np.concatenate(encoded["input_ids"])[:, None]),
+            reward=values,
+            credit=credit,
+        )
+    )
+
+
+def _hidden_along(encoded: BatchEncoding, reward: IrlReward) -> np.ndarray:
+    """The part of the reward that reads hidden states after each token, text by text: (tokens,).
+
+    A causal model's hidden states up to t do not depend on what follows, so one pass gives them
+    all.
+    """
+    assert reward.body is not None
     model, tokenizer = reward.body
-    encoded = encode(texts["text"].tolist(), model, tokenizer)
     width = max(len(ids) for ids in encoded["input_ids"])
 
     def along(batch: BatchEncoding) -> torch.Tensor:
@@ -45,16 +76,8 @@ def token_credits(texts: pd.DataFrame, reward: IrlReward) -> pd.DataFrame:
         return torch.nn.functional.pad(values, (0, width - values.shape[1]), value=torch.nan)
 
     values = map_texts(along, encoded, model, tokenizer, reward.compute)
-    lengths = [len(ids) for ids in encoded["input_ids"]]
-    keys = texts[["prompt_id", "sample", "source"]]
-    table = keys.loc[keys.index.repeat(lengths)].reset_index(drop=True)
-    ids = np.concatenate(encoded["input_ids"])
-    return table.assign(
-        position=np.concatenate([np.arange(length) for length in lengths]),
-        token=tokenizer.batch_decode(ids[:, None]),
-        reward=values[~np.isnan(values)],
-        credit=np.diff(values, axis=1, prepend=np.float32(0))[~np.isnan(values)],
-    )
+    flat: np.ndarray = values[~np.isnan(values)]
+    return flat
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def main(params: Params) -> None:
     policies = policy_report(scores, likelihoods, **settings)
     if transfer is not None:
         policies = add_transfer(policies, transfer, MODELS, params)
-    explanation = explain(scores, pairs, irl_reward, seed=params.seed)
+    explanation = explain(scores, pairs, irl_reward, MODELS, params)
 
     write_table(scores, "data/scores.parquet", SCORES)
     write_json(rewards, "metrics/reward.json")

@@ -1,6 +1,7 @@
 """Solvers, posterior, corrections, features, store and explanations, on problems with an answer."""
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -431,16 +432,18 @@ def test_token_credits_add_up(reward_network: Any, params: Params, card: RewardC
     texts = pd.DataFrame(
         {"prompt_id": range(4), "sample": 0, "source": "base", "text": [*TEXTS[:3], "a map"]}
     )
-    for pooling in ("last", "mean"):
-        reward = IrlReward(
-            (model, tokenizer), None, params.compute, card.model_copy(update={"pooling": pooling})
-        )
-        table = token_credits(texts, reward)
+    body, text = (model, tokenizer), LinearTextReward([Keyword("map")], np.array([2.0]))
+    for pooling, parts in product(("last", "mean"), ((body, None), (body, text), (None, text))):
+        reward = IrlReward(*parts, params.compute, card.model_copy(update={"pooling": pooling}))
+        table = token_credits(texts, reward, body)
         whole = reward.score(texts["text"].tolist())
         by_text = table.groupby("prompt_id")
         np.testing.assert_allclose(by_text["credit"].sum(), whole, atol=1e-5)
         np.testing.assert_allclose(by_text["reward"].last(), whole, atol=1e-5)
         assert table[table["prompt_id"] == 1]["token"].str.cat() == TEXTS[1]
+    at_map = table[table["credit"] != 0]
+    assert at_map["credit"].tolist() == [2.0] * 3  # one text has no map
+    assert at_map["token"].str.contains("p").all()
 
 
 def test_surrogate_finds_the_words_that_count() -> None:
