@@ -141,10 +141,14 @@ def test_platt_mends_overconfidence() -> None:
 
 def test_failures_by_hand() -> None:
     margins = torch.tensor([[3.0, -2.0, 0.1, 1.0, -0.5]])
-    failures = find_failures(margins, tied=0.1)
+    failures = find_failures(margins, torch.arange(5)[None], tied=0.1)
     assert failures.order[0].tolist() == [1, 4, 2, 3, 0]
     assert failures.count.tolist() == [3]
     assert failures.base.std(dim=1).item() == pytest.approx(1)
+    resampled = find_failures(margins, torch.tensor([[0, 3, 4, 4, 0]]), tied=0.1)
+    assert resampled.order[0].tolist() == [4, 4, 3, 0, 0]
+    assert resampled.count.tolist() == [2]
+    assert resampled.base[0, 1] * resampled.scale[0] == pytest.approx(-2)
 
 
 def test_curriculum_goes_from_clear_to_subtle_failures(
@@ -158,7 +162,8 @@ def test_curriculum_goes_from_clear_to_subtle_failures(
 
     monkeypatch.setattr(failure_aware, "pair_margins", gather)
     settings = irl.failure_aware.model_copy(update={"epochs": 2, "tied": 0.0})
-    params = irl.model_copy(update={"failure_aware": settings, "batch_size": 1000})
+    new = {"failure_aware": settings, "batch_size": 1000, "bootstrap": False}
+    params = irl.model_copy(update=new)
     delta = torch.cat([torch.linspace(-4, -1, 4), torch.full((96,), 2.0)])[:, None]
     first = Heads(
         torch.ones(1, 1), torch.ones(1, dtype=torch.int64), torch.zeros(1, 1), torch.zeros(1, 1)
@@ -361,7 +366,8 @@ def test_missing_draws_from_the_posterior_are_not_those_drawn_before(irl: Irl) -
 
 def test_correction_is_bounded_and_needs_failures(irl: Irl) -> None:
     """Pairs differ in two features; the second alone says what the first gets wrong."""
-    settings = irl.model_copy(update={"method": "failure_aware", "lr": 0.1, "batch_size": 100})
+    new = {"method": "failure_aware", "lr": 0.1, "batch_size": 100, "bootstrap": False}
+    settings = irl.model_copy(update=new)
     generator = torch.Generator().manual_seed(0)
     train = torch.stack([torch.randn(400, generator=generator) + 1, torch.ones(400)], 1)
     runs = [Run(0, "fit", 0)]

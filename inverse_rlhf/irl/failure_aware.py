@@ -23,23 +23,32 @@ class Failures:
     """The failures of every run.
 
     Attributes:
-        order: (runs, pairs), row numbers by ascending margin: clear failures first.
+        order: (runs, drawn), the pairs of a run's resample by ascending margin: clear failures
+            first.
         count: (runs,), how many of them are failures.
-        base: (runs, pairs), margins under the first reward, in units of their standard deviation.
-        scale: (runs, 1), that standard deviation.
+        base: (runs, pairs), margins of all pairs under the first reward, in units of `scale`.
+        scale: (runs, 1), standard deviation of the margins in the resample.
     """
 
-    order: Int[Tensor, "runs pairs"]
+    order: Int[Tensor, "runs drawn"]
     count: Int[Tensor, " runs"]
     base: Float[Tensor, "runs pairs"]
     scale: Float[Tensor, "runs 1"]
 
 
-def find_failures(margins: Float[Tensor, "runs pairs"], tied: float) -> Failures:
-    """Pairs whose margin is negative or below `tied` standard deviations of the margins."""
-    scale = margins.std(dim=1, keepdim=True).clamp(min=torch.finfo(margins.dtype).tiny)
-    scaled = margins / scale
-    return Failures(scaled.argsort(1), (scaled < tied).sum(1), scaled, scale)
+def find_failures(
+    margins: Float[Tensor, "runs pairs"], rows: Int[Tensor, "runs drawn"], tied: float
+) -> Failures:
+    """Pairs whose margin is negative or below `tied` standard deviations of the margins.
+
+    Args:
+        margins: of all pairs.
+        rows: which pairs a run is fitted on.
+    """
+    drawn = margins.gather(1, rows)
+    scale = drawn.std(dim=1, keepdim=True).clamp(min=torch.finfo(margins.dtype).tiny)
+    order = rows.gather(1, drawn.argsort(1))
+    return Failures(order, (drawn < tied * scale).sum(1), margins / scale, scale)
 
 
 def correct_heads(
@@ -61,7 +70,8 @@ def correct_heads(
     settings = params.failure_aware
     signs = torch.stack([run.signs(len(train), 3) for run in runs]).to(train.device)
     valid_signs = torch.stack([run.signs(len(valid), 4) for run in runs]).to(train.device)
-    failures = find_failures(first.weight @ train.T * signs, settings.tied)
+    drawn = torch.stack([run.resample(len(train), params) for run in runs]).to(train.device)
+    failures = find_failures(first.weight @ train.T * signs, drawn, settings.tied)
     scaled_weight = first.weight / failures.scale
     bound = settings.size * scaled_weight.norm(dim=1, keepdim=True)
     generators = [run.generator(5) for run in runs]
