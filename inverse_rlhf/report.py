@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from inverse_rlhf.irl.thresholds import otsu, otsu_clipped
+from inverse_rlhf.irl.thresholds import otsu
 from inverse_rlhf.likelihood import KEYS
 from inverse_rlhf.measures.agreement import Truth, best_accuracy, compare, label_agreement
 from inverse_rlhf.measures.intervals import (
@@ -115,13 +115,13 @@ class Candidate:
 
     @classmethod
     def of_series(cls, values: pd.Series) -> "Candidate":
-        """One reward by split, source, prompt_id and sample, cut by `otsu_clipped`."""
+        """One reward by split, source, prompt_id and sample, with Otsu's threshold."""
         base, aligned = (
             values.loc[("valid", source)].to_numpy(dtype=np.float64)
             for source in ("base", "aligned")
         )
         matrix = completion_matrix(values.loc["test"], ["base", "aligned"])
-        return cls([matrix], [otsu_clipped(base, aligned)])
+        return cls([matrix], [otsu(base, aligned)])
 
     def compare(self, truth: Truth) -> list[dict[str, float]]:
         """The metrics of every run."""

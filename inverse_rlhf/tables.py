@@ -48,7 +48,6 @@ IRL_RUNS = _schema(
     ("std", pa.float64(), True),
     ("threshold", pa.float64(), True),
     ("threshold_otsu", pa.float64(), True),
-    ("threshold_otsu_clipped", pa.float64(), True),
     ("threshold_mixture", pa.float64(), True),
     ("threshold_midpoint", pa.float64(), True),
     ("threshold_positive_unlabelled", pa.float64(), True),

@@ -137,6 +137,10 @@ def test_platt_mends_overconfidence() -> None:
     perfect = np.repeat([0.05, 0.95], 2000)
     labels = np.concatenate([np.arange(2000) % 20 == 0, np.arange(2000) % 20 != 0])
     assert calibration_error(perfect, labels.astype(int)) == pytest.approx(0, abs=1e-9)
+    on_edges = np.repeat([0.5, 0.55, 0.9], [10, 3, 1])  # 0.5: a pair of like features
+    assert calibration_error(on_edges, np.ones(14)) == pytest.approx(
+        (10 * 0.5 + 3 * 0.45 + 0.1) / 14
+    )
 
 
 def test_failures_by_hand() -> None:
@@ -303,7 +307,7 @@ def test_what_is_exported_scores_what_was_fitted(
     else:
         expected = wide[card.run]
     np.testing.assert_allclose(found, expected, atol=1e-4)
-    assert card.threshold == card.thresholds["otsu_clipped"]
+    assert card.threshold == card.thresholds["otsu"]
     if settings.features == ["hidden_state"]:
         assert not (tmp_path / "reward/linear.json").exists()
     if "blocks" in changes:

@@ -140,7 +140,8 @@ def calibration(
 def calibration_error(probability: Probabilities, label: np.ndarray) -> float:
     """Expected calibration error (Naeini et al. 2015): the mean gap of 10 equal-width bins."""
     share, confidence = calibration_curve(label, probability, n_bins=_BINS)
-    counts = np.histogram(probability, bins=_BINS, range=(0, 1))[0]
+    edges = np.linspace(0, 1, _BINS + 1)[1:-1]
+    counts = np.bincount(np.searchsorted(edges, probability))  # calibration_curve's own bins
     counts = counts[counts > 0]
     return float((counts * np.abs(share - confidence)).sum() / counts.sum())
 

@@ -76,7 +76,9 @@ def correct_heads(
     bound = settings.size * scaled_weight.norm(dim=1, keepdim=True)
     generators = [run.generator(5) for run in runs]
     correction = torch.zeros_like(first.weight, requires_grad=True)
-    optimizer = OPTIMIZERS[params.optimizer]([correction], lr=params.lr)
+    optimizer = OPTIMIZERS[params.optimizer](
+        [correction], lr=params.lr, weight_decay=params.weight_decay
+    )
     best = torch.empty_like(first.weight)
     losses, found = [], []
     for epoch in range(settings.epochs):

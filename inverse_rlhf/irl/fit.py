@@ -88,7 +88,7 @@ def fit_rewards(
     if params.blocks != "all":
         keep_bottom_blocks(body[0], params.blocks)
     texts = _all_texts(pairs, prompts)
-    kept = RunStore(store, _key(texts, body[0], params, parts, seed))
+    kept = RunStore(store, _key(texts, body[0], params, parts, compute, seed))
     runs = plan_runs(params, seed=seed)
     problem = _Problem(texts, body, params, parts, compute, seed)
     method = _fit_linear if params.trainable == "head" else _fit_networks
@@ -122,13 +122,22 @@ class _Problem:
 _Export = Callable[[list[tuple[float, dict[str, torch.Tensor]]], RewardCard], IrlReward]
 
 
-def _key(texts: pd.DataFrame, model: PreTrainedModel, params: Irl, parts: Parts, seed: int) -> str:
+def _key(
+    texts: pd.DataFrame,
+    model: PreTrainedModel,
+    params: Irl,
+    parts: Parts,
+    compute: Compute,
+    seed: int,
+) -> str:
     """What the number of runs and the choice among them change is no part of it."""
     settings = params.model_dump(exclude={"runs", "control_runs", "reward", "threshold"})
     if params.method == "bayes":  # its draws are made together
         settings["runs"] = params.runs
     versions = (torch.__version__, np.__version__, str(model.device))
-    return store_key([texts], Path(model.name_or_path), repr((settings, parts, seed, versions)))
+    return store_key(
+        [texts], Path(model.name_or_path), repr((settings, parts, compute, seed, versions))
+    )
 
 
 def _all_texts(pairs: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFrame:
@@ -196,7 +205,8 @@ def _heads(
 
 
 def _keep_heads(heads: Heads, runs: Sequence[Run], phi: torch.Tensor, kept: RunStore) -> None:
-    rewards = (heads.weight @ phi.T).cpu().numpy()
+    # One by one: a product of several heads rounds by their number, and a resumed fit has fewer.
+    rewards = [(phi @ weight).cpu().numpy() for weight in heads.weight]
     for index, run in enumerate(runs):
         fit = Fit(
             run,

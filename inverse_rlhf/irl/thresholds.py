@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import ecdf, median_abs_deviation
 from sklearn.mixture import GaussianMixture
 from sklearn.tree import DecisionTreeRegressor
 
@@ -22,17 +21,6 @@ def otsu(base: Scores, aligned: Scores) -> float:
     if tree.tree_.node_count == 1:
         return float(base[0])
     return float(tree.tree_.threshold[0])
-
-
-def otsu_clipped(base: Scores, aligned: Scores) -> float:
-    """`otsu` of the base scores clipped to their median and 1.5 standard deviations around it.
-
-    A sum of many features has tails of its own, and the variance within a class follows the
-    longest. The standard deviation is estimated by the median absolute deviation; 1.5 of them is a
-    usual corner of Huber's function (Huber 1964). Plain `otsu` where half of the scores are equal.
-    """
-    center, width = np.median(base), 1.5 * median_abs_deviation(base, scale="normal")
-    return otsu(np.clip(base, center - width, center + width) if width else base, aligned)
 
 
 def mixture(base: Scores, aligned: Scores) -> float:
@@ -63,10 +51,13 @@ def positive_unlabelled(base: Scores, aligned: Scores) -> float:
     Base texts are then unlabelled: good with share a, whose largest possible value is the least
     ratio of the base's and the aligned texts' shares above a cut (Blanchard et al. 2010, section
     4; cuts with less than a tenth of the aligned texts above them are too noisy to count). The
-    error at a cut is a P_aligned(below) + P_base(above) - a P_aligned(above).
+    error at a cut is a P_aligned(below) + P_base(above) - a P_aligned(above); a text at the cut is
+    above it.
     """
     cuts = np.unique(np.concatenate([base, aligned]))
-    above_base, above_aligned = (ecdf(scores).sf.evaluate(cuts) for scores in (base, aligned))
+    above_base, above_aligned = (
+        1 - np.searchsorted(np.sort(scores), cuts) / len(scores) for scores in (base, aligned)
+    )
     counted = above_aligned >= 0.1
     if not counted.any():
         return otsu(base, aligned)
@@ -77,7 +68,6 @@ def positive_unlabelled(base: Scores, aligned: Scores) -> float:
 
 THRESHOLDS: dict[str, Callable[[Scores, Scores], float]] = {
     "otsu": otsu,
-    "otsu_clipped": otsu_clipped,
     "mixture": mixture,
     "midpoint": midpoint,
     "positive_unlabelled": positive_unlabelled,

@@ -16,7 +16,7 @@ def canonical(
     centred = reward.astype(np.float64)
     centred = centred - centred.mean(axis=1, keepdims=True)
     norm = np.linalg.norm(centred)
-    if norm <= 1e-12 * max(1.0, float(np.abs(reward).max())):
+    if norm <= 1e-12 * np.abs(reward).max():
         return np.zeros_like(centred)
     form: Float[np.ndarray, "prompts completions"] = centred / norm
     return form
