@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from inverse_rlhf.irl.thresholds import otsu
+from inverse_rlhf.irl.thresholds import THRESHOLDS, otsu
 from inverse_rlhf.likelihood import KEYS
 from inverse_rlhf.measures.agreement import Truth, best_accuracy, compare, label_agreement
 from inverse_rlhf.measures.intervals import (
@@ -114,14 +114,14 @@ class Candidate:
         return cls(matrices, list(rewards.thresholds.values()))
 
     @classmethod
-    def of_series(cls, values: pd.Series) -> "Candidate":
-        """One reward by split, source, prompt_id and sample, with Otsu's threshold."""
+    def of_series(cls, values: pd.Series, threshold: str) -> "Candidate":
+        """One reward by split, source, prompt_id and sample, with the threshold of that name."""
         base, aligned = (
             values.loc[("valid", source)].to_numpy(dtype=np.float64)
             for source in ("base", "aligned")
         )
         matrix = completion_matrix(values.loc["test"], ["base", "aligned"])
-        return cls([matrix], [otsu(base, aligned)])
+        return cls([matrix], [THRESHOLDS[threshold](base, aligned)])
 
     def compare(self, truth: Truth) -> list[dict[str, float]]:
         """The metrics of every run."""
@@ -182,6 +182,7 @@ def reward_report(
     single: pd.DataFrame,
     cut: float,
     *,
+    threshold: str,
     human_labels: bool,
     resamples: int,
     seed: int,
@@ -194,13 +195,16 @@ def reward_report(
         single: rewards without runs, indexed by split, source, prompt_id and sample: columns
             length, base_loglik and log_ratio.
         cut: of the true reward, see `true_cut`.
+        threshold: name of the one that the runs are cut by.
         human_labels: compare with the labels of human comments too: they say what the true reward
             says only where toxicity is part of it.
     """
     truth, fitted = test_truth(scores, cut), by_kind["fit"]
     candidates = {kind: Candidate.of_runs(rewards) for kind, rewards in by_kind.items()}
-    candidates["ensemble"] = Candidate.of_series(fitted.ensemble)
-    candidates |= {str(name): Candidate.of_series(values) for name, values in single.items()}
+    alone = {"ensemble": fitted.ensemble, **single}
+    candidates |= {
+        str(name): Candidate.of_series(values, threshold) for name, values in alone.items()
+    }
     values, draws = _bootstrapped(candidates, truth, resamples, seed)
     tables = {
         name: _of_runs(values[name], draws[name])
@@ -312,20 +316,23 @@ def single_rewards(pairs: pd.DataFrame, likelihoods: dict[str, pd.DataFrame]) ->
 def weight_report(reward: IrlReward, weights: Weights) -> dict[str, Any]:
     """Planted and recovered weights side by side, where both rewards are sums of the same parts.
 
-    ratio: each weight over the first planted one; pairs do not tell the scale of a reward.
+    ratio: each weight over that of the first planted part, absent where that is 0; pairs do not
+    tell the scale of a reward.
     """
     planted = {name: value for name, value in weights.model_dump().items() if value}
-    named = reward.text.named_weights() if reward.text is not None else {}
+    named = reward.text.part_weights() if reward.text is not None else {}
     if not planted or not set(planted) <= set(named):
         return {}
     recovered = {name: named[name] for name in planted}
     first = next(iter(planted))
     return {
         "weights": {
-            kind: {
-                "weight": values,
-                "ratio": {name: value / values[first] for name, value in values.items()},
-            }
+            kind: {"weight": values}
+            | (
+                {"ratio": {name: value / values[first] for name, value in values.items()}}
+                if values[first]
+                else {}
+            )
             for kind, values in (("planted", planted), ("recovered", recovered))
         }
     }

@@ -201,7 +201,7 @@ def load_irl_reward(path: Path, compute: Compute) -> IrlReward:
     if set(card.features) != {"hidden_state"}:
         try:
             text = LinearTextReward.from_json((path / "linear.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is no recovered reward: linear.json: {error!r}") from None
     return IrlReward(body, text, compute, card)
 

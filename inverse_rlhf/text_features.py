@@ -177,10 +177,14 @@ class LinearTextReward:
         values: np.ndarray = stacked(self.features, texts) @ self.weight
         return values
 
-    def named_weights(self) -> dict[str, float]:
-        """The weight of every column."""
-        names = [name for feature in self.features for name in feature.names]
-        return dict(zip(names, self.weight.tolist(), strict=True))
+    def part_weights(self) -> dict[str, float]:
+        """The weights of sentiment, length and keyword, as far as they are among the features."""
+        ends = np.cumsum([len(feature.names) for feature in self.features])
+        return {
+            feature.names[0]: float(self.weight[end - 1])
+            for feature, end in zip(self.features, ends, strict=True)
+            if not isinstance(feature, NGrams)
+        }
 
     def to_json(self) -> str:
         """What `from_json` reads."""
@@ -189,9 +193,17 @@ class LinearTextReward:
 
     @classmethod
     def from_json(cls, content: str) -> "LinearTextReward":
-        """The reward that `to_json` wrote."""
+        """The reward that `to_json` wrote.
+
+        Raises:
+            ValueError, KeyError, TypeError: it did not.
+        """
         read = json.loads(content)
-        return cls([restore(state) for state in read["features"]], np.array(read["weight"]))
+        features = [restore(state) for state in read["features"]]
+        weight = np.array(read["weight"], dtype=np.float64)
+        if weight.shape != (sum(len(feature.names) for feature in features),):
+            raise ValueError("its weights do not match its features")
+        return cls(features, weight)
 
 
 def stacked(features: list[TextFeature], texts: Sequence[str]) -> sparse.csr_array:

@@ -70,7 +70,13 @@ def main(params: Params) -> None:
     single = single_rewards(pairs, likelihoods)
     weights = params.true_reward.weights
     rewards = reward_report(
-        scores, by_kind, single, cut, human_labels=weights.toxicity > 0, **settings
+        scores,
+        by_kind,
+        single,
+        cut,
+        threshold=params.irl.threshold,
+        human_labels=weights.toxicity > 0,
+        **settings,
     )
     rewards |= weight_report(irl_reward, weights)
     policies = policy_report(scores, likelihoods, **settings)

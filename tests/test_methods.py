@@ -134,6 +134,8 @@ def test_platt_mends_overconfidence() -> None:
     assert found["raw"]["ece"] > 0.1
     assert found["platt"]["ece"] < found["raw"]["ece"] / 2
     assert found["platt"]["brier"] < found["raw"]["brier"]
+    for seed in range(20):  # both labels occur, however few pairs
+        calibration(np.array([0.4, 0.7]), np.array([0.3, 0.8]), seed=seed)
     perfect = np.repeat([0.05, 0.95], 2000)
     labels = np.concatenate([np.arange(2000) % 20 == 0, np.arange(2000) % 20 != 0])
     assert calibration_error(perfect, labels.astype(int)) == pytest.approx(0, abs=1e-9)
@@ -212,7 +214,7 @@ def test_text_features_by_hand(params: Params) -> None:
     again = LinearTextReward.from_json(reward.to_json())
     unseen = [*TEXTS, "a fool of a map, unseen"]
     np.testing.assert_allclose(again.score(unseen), reward.score(unseen), rtol=1e-12)
-    assert reward.named_weights()["keyword"] == weight[-1]
+    assert reward.part_weights()["keyword"] == weight[-1]
 
 
 def test_combined_reward_is_the_weighted_sum() -> None:
@@ -454,6 +456,20 @@ def test_token_credits_add_up(reward_network: Any, params: Params, card: RewardC
     at_map = table[table["credit"] != 0]
     assert at_map["credit"].tolist() == [2.0] * 3  # one text has no map
     assert at_map["token"].str.contains("p").all()
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "{}", '{"features": 1, "weight": []}', '{"features": [], "weight": [1.0]}']
+)
+def test_broken_reward_is_one_line(
+    tmp_path: Path, card: RewardCard, params: Params, content: str
+) -> None:
+    text = LinearTextReward([Sentiment()], np.ones(1))
+    own = card.model_copy(update={"features": ["sentiment"]})
+    IrlReward(None, text, params.compute, own).save(tmp_path / "reward")
+    (tmp_path / "reward/linear.json").write_text(content)
+    with pytest.raises(UserError, match=r"is no recovered reward: linear\.json"):
+        load_irl_reward(tmp_path / "reward", params.compute)
 
 
 def test_surrogate_finds_the_words_that_count() -> None:

@@ -14,7 +14,7 @@ from inverse_rlhf.report import (
     weight_report,
 )
 from inverse_rlhf.rewards import IrlReward, RewardCard
-from inverse_rlhf.text_features import Keyword, Length, LinearTextReward
+from inverse_rlhf.text_features import Keyword, Length, LinearTextReward, NGrams
 
 TOXICITY = Weights(toxicity=1, sentiment=0, length=0, keyword=0)
 TWO = Weights(toxicity=0, sentiment=0, length=2, keyword=-1)
@@ -34,6 +34,12 @@ def test_planted_and_recovered_weights(params: Params, card: RewardCard) -> None
     assert found["planted"]["ratio"] == {"length": 1, "keyword": -0.5}
     assert found["recovered"]["ratio"]["keyword"] == pytest.approx(-0.45)
     assert weight_report(reward, TOXICITY) == {}
+    length_is_zero = LinearTextReward([Length(20), Keyword("map")], np.array([0.0, -2.7]))
+    found = weight_report(IrlReward(None, length_is_zero, params.compute, card), TWO)["weights"]
+    assert found["recovered"] == {"weight": {"length": 0.0, "keyword": -2.7}}
+    ngrams = NGrams.fit(["keyword length"] * 3, params.irl.ngram)
+    words = LinearTextReward([ngrams], np.ones(len(ngrams.names)))
+    assert weight_report(IrlReward(None, words, params.compute, card), TWO) == {}
 
 
 def test_single_rewards_and_their_threshold() -> None:
@@ -52,9 +58,10 @@ def test_single_rewards_and_their_threshold() -> None:
     found = single_rewards(pairs, {"rlhf": table})
     assert (found["log_ratio"] == 1).all()
     assert (found["base_loglik"] == -4).all()
-    length = Candidate.of_series(found["length"])
+    length = Candidate.of_series(found["length"], "otsu")
     np.testing.assert_array_equal(length.rewards[0], [[2, 1], [3, 5]])
     assert 1 < length.thresholds[0] < 4
+    assert Candidate.of_series(found["length"], "midpoint").thresholds == [3.0]
 
 
 def test_report_says_which_method_and_which_threshold_is_better() -> None:
@@ -87,6 +94,7 @@ def test_report_says_which_method_and_which_threshold_is_better() -> None:
         {kind: Rewards(scores, runs, kind) for kind in noise},
         single.set_index(keys)[["length", "log_ratio"]].sort_index(),
         0.0,
+        threshold="otsu",
         human_labels=False,
         resamples=100,
         seed=0,

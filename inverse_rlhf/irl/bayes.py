@@ -5,6 +5,7 @@ posterior shrinks almost by construction. Shrinking alone proves nothing in eith
 is done with shuffled labels beside it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +42,7 @@ class Posterior:
         variance = np.einsum("pf,fg,pg->p", deltas, self.covariance, deltas)
         return deltas @ self.mean, np.maximum(variance, 0.0)
 
-    def draw(self, count: int, seed: int) -> Float[np.ndarray, "draws features"]:
+    def draw(self, count: int, seed: int | Sequence[int]) -> Float[np.ndarray, "draws features"]:
         """Independent draws of the weights."""
         return np.random.default_rng(seed).multivariate_normal(
             self.mean, self.covariance, count, method="cholesky"
@@ -149,7 +150,7 @@ def calibration_error(probability: Probabilities, label: np.ndarray) -> float:
 def _turned(
     probability: Probabilities, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    label = generator.integers(2, size=len(probability))
+    label = generator.permutation(np.arange(len(probability)) % 2)
     return np.where(label == 1, probability, 1 - probability), label
 
 

@@ -39,10 +39,15 @@ class BayesianFit:
     seed: int
 
     def draws(self, runs: Sequence[Run], train: Tensor, valid: Tensor) -> Heads:
-        """A head a run, drawn from the last posterior of its kind; its number says which draw."""
-        posteriors = self.shuffled if runs[0].kind == "shuffled" else self.rounds
+        """A head a run, drawn from the last posterior of its kind; its number says which draw.
+
+        Shuffled runs are draws from the posterior of one shuffle: their spread is not that over
+        shuffles.
+        """
+        control = runs[0].kind == "shuffled"
+        posterior = (self.shuffled if control else self.rounds)[-1]
         numbers = [run.number for run in runs]
-        drawn = posteriors[-1].draw(max(numbers) + 1, self.seed)[numbers] / self.scale
+        drawn = posterior.draw(max(numbers) + 1, [self.seed, control])[numbers] / self.scale
         weight = torch.from_numpy(drawn).float().to(train.device)
         loss = pair_loss(weight @ train.T, self.params).mean(1)
         found = discrimination(weight @ valid.T)
