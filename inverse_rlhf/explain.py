@@ -108,9 +108,15 @@ def ngram_surrogate(
     Args:
         texts, rewards: what the surrogate is fitted to.
         held_out, held_out_rewards: what its fidelity is measured on.
+
+    Returns:
+        A surrogate that says nothing (r2 0) where no word is in five of the texts.
     """
     counter = CountVectorizer(ngram_range=(1, 2), min_df=5, max_features=2000, binary=True)
-    present = counter.fit_transform(texts).astype(np.float64)
+    try:
+        present = counter.fit_transform(texts).astype(np.float64)
+    except ValueError:  # no word is in five texts
+        return Surrogate(pd.DataFrame(columns=["ngram", "weight", "texts"]), 0.0)
     model = LassoCV(alphas=12, eps=0.01, cv=3, random_state=seed, max_iter=3000)
     model.fit(present, rewards)
     predicted = model.predict(counter.transform(held_out).astype(np.float64))

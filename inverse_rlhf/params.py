@@ -295,7 +295,8 @@ class Irl(Group):
             raise ValueError("solver exact with loss hinge needs an l2 above 0")
         if self.trainable == "last_k" and self.blocks != "all" and self.last_k > self.blocks:
             raise ValueError(f"last_k is {self.last_k}, but blocks is {self.blocks}: lower it")
-        if self.solver == "exact" and self.runs > 1 and not self.bootstrap:
+        same = self.method == "standard" and self.solver == "exact" and not self.bootstrap
+        if same and self.runs > 1:
             raise ValueError("solver exact without bootstrap fits the same reward runs times")
         if self.method == "failure_aware" and self.solver == "exact":
             raise ValueError("solver exact does not go with method failure_aware")

@@ -122,7 +122,8 @@ def read_table(
     """
     columns = columns or schema.names
     try:
-        table = pq.read_table(path, columns=columns)
+        present = pq.read_schema(path).names
+        table = pq.read_table(path, columns=[name for name in columns if name in present])
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: run `dvc repro`") from None
     except (pa.ArrowInvalid, OSError) as error:

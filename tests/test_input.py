@@ -19,7 +19,7 @@ from inverse_rlhf.models import load, obtain
 from inverse_rlhf.params import Data, Params, parse_params, read_yaml
 from inverse_rlhf.prompts import sample_comments, split_prompts
 from inverse_rlhf.sources import read_comments, read_transfer_prompts
-from inverse_rlhf.tables import COMMENTS, read_table, write_table
+from inverse_rlhf.tables import COMMENTS, NGRAMS, read_table, write_table
 
 ROOT = Path(__file__).parent.parent
 
@@ -300,6 +300,12 @@ def test_tables_are_checked(tmp_path: Path) -> None:
         read_table(tmp_path / "u.parquet", COMMENTS)
     with pytest.raises(UserError, match="does not exist"):
         read_table(tmp_path / "v.parquet", COMMENTS)
+    frame[["comment_id"]].to_parquet(tmp_path / "w.parquet")
+    with pytest.raises(UserError, match="has no column text: delete the file"):
+        read_table(tmp_path / "w.parquet", COMMENTS)
+    empty = pd.DataFrame(columns=["ngram", "weight", "texts"])
+    write_table(empty, tmp_path / "n.parquet", NGRAMS)
+    assert read_table(tmp_path / "n.parquet", NGRAMS).empty
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda p: p.stem)

@@ -267,8 +267,11 @@ def test_features_that_never_differ_recover_nothing(
     settings = irl.model_copy(update={"features": ["keyword"]})
     parts = params.parts.model_copy(update={"keyword": "xylophone"})
     absent = params.model_copy(update={"parts": parts})
-    with pytest.raises(UserError, match="no reward can be recovered"):
-        _fit(pairs, reward_network, settings, absent, tmp_path)
+    only_held_out = pairs.copy()
+    only_held_out.loc[pairs["split"] == "test", "aligned_completion"] = " xylophone"
+    for index, table in enumerate((pairs, only_held_out)):
+        with pytest.raises(UserError, match="no reward can be recovered"):
+            _fit(table, reward_network, settings, absent, tmp_path / str(index))
 
 
 @pytest.mark.parametrize(
@@ -481,6 +484,10 @@ def test_surrogate_finds_the_words_that_count() -> None:
     assert found.r2 > 0.95
     assert found.ngrams["ngram"].iloc[0] == "fool"
     assert found.ngrams["ngram"].iloc[-1] == "gem"
+    unlike = ["map", "list"]
+    nothing = ngram_surrogate(unlike, rewards[:2], unlike, rewards[:2], seed=0)
+    assert nothing.ngrams.empty
+    assert nothing.r2 == 0
 
 
 def test_largest_disagreements_come_first() -> None:

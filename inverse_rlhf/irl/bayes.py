@@ -39,7 +39,7 @@ class Posterior:
 
     def margins(self, deltas: Differences) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of the reward differences, each of shape (pairs,)."""
-        variance = np.einsum("pf,fg,pg->p", deltas, self.covariance, deltas)
+        variance = (deltas @ self.covariance * deltas).sum(axis=1)
         return deltas @ self.mean, np.maximum(variance, 0.0)
 
     def draw(self, count: int, seed: int | Sequence[int]) -> Float[np.ndarray, "draws features"]:
