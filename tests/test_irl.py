@@ -106,6 +106,15 @@ def test_shuffled_runs_learn_nothing(irl: Irl) -> None:
     assert (signs == -1).sum() == 200
 
 
+def test_heads_are_fitted_on_the_resample(irl: Irl) -> None:
+    delta, run = separable(60, 3), [Run(0, "fit", 3)]
+    whole = irl.model_copy(update={"bootstrap": False})
+    drawn = delta[run[0].resample(60, irl)]
+    resampled = fit_heads(delta, delta, run, irl)
+    assert not torch.allclose(resampled.weight, fit_heads(delta, delta, run, whole).weight)
+    torch.testing.assert_close(resampled.weight, fit_heads(drawn, delta, run, whole).weight)
+
+
 def test_runs_differ_and_repeat(irl: Irl) -> None:
     first, second = Run(0, "fit", 3), Run(1, "fit", 3)
     assert not torch.equal(first.resample(50, irl), second.resample(50, irl))

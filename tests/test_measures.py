@@ -1,5 +1,7 @@
 """Distances, agreement, intervals and text measures: invariances, twins and cases by hand."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -227,6 +229,19 @@ def test_paired_differences() -> None:
     assert paired_runs(better, runs, seed=0)["x"]["low"] == pytest.approx(0.2)
     assert paired_runs(better, runs, seed=0)["x"]["p_value"] < 1e-6
     assert paired_runs(runs, runs, seed=0)["x"]["p_value"] == 1
+
+
+def test_candidates_are_compared_on_the_same_resamples() -> None:
+    values = np.random.default_rng(1).normal(size=50)
+
+    def mean(rows: np.ndarray) -> dict[str, float]:
+        return {"mean": float(values[rows].mean())}
+
+    whole = {name: [mean(np.arange(50))] for name in ("first", "second")}
+    runs: Any = {name: [mean] for name in whole}
+    draws = bootstrap_runs(runs, whole, 50, resamples=200, seed=0)
+    assert draws["first"]["mean"].std() > 0
+    pd.testing.assert_frame_equal(draws["first"], draws["second"])
 
 
 def test_interval_of_the_median_run_holds_both_spreads() -> None:

@@ -327,6 +327,67 @@ def test_what_is_exported_scores_what_was_fitted(
         assert kinds["plain"] == kinds["fit"] == 3
 
 
+def _changed(pairs: pd.DataFrame, split: str) -> pd.DataFrame:
+    """The pairs with base and aligned swapped in a split, and a word that no other text has."""
+    inside = pairs["split"] == split
+    swapped = pairs.copy()
+    swapped.loc[inside, "base_completion"] = pairs["aligned_completion"] + " zebra"
+    swapped.loc[inside, "aligned_completion"] = pairs["base_completion"] + " zebra"
+    return swapped
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"features": ["ngram"], "solver": "exact", "loss": "hinge"}], ids=str
+)
+def test_test_texts_decide_nothing(
+    pairs: pd.DataFrame,
+    reward_network: Any,
+    irl: Irl,
+    params: Params,
+    tmp_path: Path,
+    changes: dict[str, Any],
+) -> None:
+    settings = irl.model_copy(update={"epochs": 4, **changes})
+    found = [
+        _fit(table, reward_network, settings, params, tmp_path / str(index))
+        for index, table in enumerate((pairs, _changed(pairs, "test")))
+    ]
+    cards = [fitted.reward.card.model_dump() for fitted in found]
+    for key in ("mean", "std", "threshold"):
+        assert cards[1][key] == pytest.approx(cards[0][key], rel=1e-4, abs=1e-5)
+    assert [card["run"] for card in cards] == [cards[0]["run"]] * 2
+    assert found[0].runs["selected"].tolist() == found[1].runs["selected"].tolist()
+    scores = [fitted.reward.score([*TEXTS, "a zebra"]) for fitted in found]
+    np.testing.assert_allclose(*scores, rtol=1e-4, atol=1e-5)
+
+
+def test_valid_texts_choose_and_fit_nothing(
+    pairs: pd.DataFrame, reward_network: Any, irl: Irl, params: Params, tmp_path: Path
+) -> None:
+    exact = {"features": ["ngram"], "solver": "exact", "loss": "hinge"}
+    settings = irl.model_copy(update={**exact, "reward": 0, "threshold": "midpoint"})
+    plain, other = (
+        _fit(table, reward_network, settings, params, tmp_path / str(index)).reward
+        for index, table in enumerate((pairs, _changed(pairs, "valid")))
+    )
+    np.testing.assert_array_equal(plain.score(TEXTS), other.score(TEXTS))
+    assert (plain.card.mean, plain.card.std) == (other.card.mean, other.card.std)
+    assert plain.card.thresholds != other.card.thresholds
+    assert plain.card.valid_discrimination > other.card.valid_discrimination
+    assert plain.card.threshold == plain.card.thresholds["midpoint"]
+    assert plain.card.threshold != plain.card.thresholds["otsu"]
+
+
+def test_exact_solutions_see_the_swapped_pairs(irl: Irl) -> None:
+    generator = torch.Generator().manual_seed(0)
+    delta = torch.randn(60, 3, generator=generator) + torch.tensor([1.0, 0.5, 0.0])
+    run = Run(0, "shuffled", 1)
+    settings = irl.model_copy(update={"loss": "hinge", "solver": "exact", "bootstrap": False})
+    signed = (run.signs(60, 3)[:, None] * delta).double().numpy()
+    found = solve_heads(delta, delta, [run], settings).weight[0]
+    np.testing.assert_allclose(found, solve(signed, settings), rtol=1e-4, atol=1e-6)
+
+
 @pytest.fixture
 def fit_in(
     pairs: pd.DataFrame, reward_network: Any, params: Params, tmp_path: Path
