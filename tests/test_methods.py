@@ -11,10 +11,11 @@ import pytest
 import torch
 from scipy.optimize import minimize
 from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
 
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.explain import disagreements, ngram_surrogate, token_credits
-from inverse_rlhf.irl import failure_aware
+from inverse_rlhf.irl import exact, failure_aware
 from inverse_rlhf.irl import fit as fitting
 from inverse_rlhf.irl.bayes import (
     calibration,
@@ -95,6 +96,19 @@ def test_unpenalised_separable_logistic_is_one_line(irl: Irl) -> None:
     settings = irl.model_copy(update={"loss": "logistic", "l2": 0.0})
     with pytest.raises(UserError, match=r"irl\.l2 is 0"):
         solve(noisy(noise=0.01).double().numpy(), settings)
+
+
+def test_an_optimum_that_is_not_reached_is_one_line(
+    irl: Irl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hasty(**options: Any) -> LogisticRegression:
+        return LogisticRegression(**(options | {"max_iter": 1}))
+
+    monkeypatch.setattr(exact, "LogisticRegression", hasty)
+    deltas = np.random.default_rng(0).normal(size=(50, 4)) + 1
+    settings = irl.model_copy(update={"loss": "logistic", "l2": 1e-4})
+    with pytest.raises(UserError, match=r"does not reach .* irl\.l2 0\.0001: raise it"):
+        solve(deltas, settings)
 
 
 def test_posterior_contracts_around_the_truth(params: Params) -> None:
@@ -364,8 +378,8 @@ def test_test_texts_decide_nothing(
 def test_valid_texts_choose_and_fit_nothing(
     pairs: pd.DataFrame, reward_network: Any, irl: Irl, params: Params, tmp_path: Path
 ) -> None:
-    exact = {"features": ["ngram"], "solver": "exact", "loss": "hinge"}
-    settings = irl.model_copy(update={**exact, "reward": 0, "threshold": "midpoint"})
+    new = {"features": ["ngram"], "solver": "exact", "loss": "hinge"}
+    settings = irl.model_copy(update={**new, "reward": 0, "threshold": "midpoint"})
     plain, other = (
         _fit(table, reward_network, settings, params, tmp_path / str(index)).reward
         for index, table in enumerate((pairs, _changed(pairs, "valid")))

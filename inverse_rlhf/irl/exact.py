@@ -1,5 +1,6 @@
 """Exact solutions of the convex problems: a linear head on frozen features, to the optimum."""
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from jaxtyping import Float
 from scipy.linalg import lstsq
 from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 from torch import Tensor
@@ -60,7 +62,8 @@ def solve(deltas: Differences, params: Irl) -> Float[np.ndarray, " features"]:
     """The weights that minimise the objective of `params.loss` on aligned-minus-base features.
 
     Raises:
-        UserError: the problem has no solution (an unpenalised logistic loss on separable pairs).
+        UserError: the problem has no solution (an unpenalised logistic loss on separable pairs), or
+            it is not reached.
     """
     match params.loss:
         case "max_margin":
@@ -116,8 +119,8 @@ def _support_vectors(deltas: Differences, params: Irl) -> Float[np.ndarray, " fe
         tol=1e-8,
         max_iter=1_000_000,
         random_state=0,
-    ).fit(*_alternated(deltas))
-    weights: np.ndarray = params.margin * machine.coef_[0]
+    )
+    weights: np.ndarray = params.margin * _fitted(machine, deltas, params)
     return weights
 
 
@@ -128,8 +131,23 @@ def _logistic(deltas: Differences, params: Irl) -> Float[np.ndarray, " features"
     penalty = 2 * params.l2 * len(deltas)
     model = LogisticRegression(
         C=1 / penalty if penalty else np.inf, fit_intercept=False, tol=1e-8, max_iter=10_000
-    ).fit(*_alternated(scaled))
-    weights: np.ndarray = model.coef_[0]
+    )
+    return _fitted(model, scaled, params)
+
+
+def _fitted(
+    model: LinearSVC | LogisticRegression, deltas: Differences, params: Irl
+) -> Float[np.ndarray, " features"]:
+    """The model's weights, or one line where it did not reach the optimum."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        try:
+            weights: np.ndarray = model.fit(*_alternated(deltas)).coef_[0]
+        except ConvergenceWarning:
+            raise UserError(
+                f"irl.solver exact does not reach the optimum of loss {params.loss} with irl.l2 "
+                f"{params.l2:g}: raise it or take solver adam"
+            ) from None
     return weights
 
 

@@ -99,7 +99,8 @@ def store_key(tables: Iterable[pd.DataFrame], weights: Path, settings: str) -> s
     for table in tables:
         digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
     sources = Path(__file__).parent.parent.rglob("*.py")
-    for path in [*sorted(sources), *sorted(weights.glob("*.safetensors"))]:
+    model = [*weights.glob("*.safetensors"), *weights.glob("*.json")]  # with its tokenizer
+    for path in [*sorted(sources), *sorted(model)]:
         with path.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:16]
