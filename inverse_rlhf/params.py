@@ -3,15 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -310,14 +302,6 @@ class Evaluate(Group):
     transfer_prompts: Name | None
     transfer_column: Name
     transfer_count: Count
-
-    @field_validator("transfer_prompts")
-    @classmethod
-    def _there(cls, path: str | None) -> str | None:
-        """Known before the first stage, not when the last one reads it."""
-        if path is not None and not Path(path).is_file():
-            raise ValueError(f"there is no file {path!r}")
-        return path
 
 
 class Params(Group):

@@ -4,11 +4,12 @@ from inverse_rlhf.cli import run_stage
 from inverse_rlhf.files import write_json
 from inverse_rlhf.params import Params
 from inverse_rlhf.prompts import sample_comments, split_prompts
-from inverse_rlhf.sources import read_comments
+from inverse_rlhf.sources import read_comments, read_transfer_prompts
 from inverse_rlhf.tables import COMMENTS, PROMPTS, write_table
 
 
 def main(params: Params) -> None:
+    read_transfer_prompts(params.evaluate)  # only the last stage uses them: a wrong file shows now
     source = read_comments(params.data, seed=params.seed)
     sampled = sample_comments(source, params.data, seed=params.seed)
     comments, prompts = split_prompts(sampled, params.data, seed=params.seed)

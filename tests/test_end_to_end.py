@@ -252,6 +252,15 @@ def test_bad_params_are_one_line(clone: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
+def test_missing_transfer_prompts_are_noticed_by_the_first_stage(clone: Path) -> None:
+    (clone / "other.jsonl").rename(clone / "away.jsonl")
+    result = execute(clone, sys.executable, "-m", "stages.prepare_data", check=False)
+    (clone / "away.jsonl").rename(clone / "other.jsonl")
+    assert result.returncode == 2
+    assert "error: evaluate.transfer_prompts: other.jsonl does not exist" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def _wait(condition: Callable[[], bool], seconds: int = 90) -> None:
     for _ in range(seconds * 5):
         if condition():
