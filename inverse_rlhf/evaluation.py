@@ -119,6 +119,7 @@ def explain(
     Args:
         scores: the scores table.
         pairs: the pairs table; the n-grams are fitted on its irl split.
+        models: of the base policy, whose tokens the credits are for.
     """
     test = scores[scores["source"].isin(["base", "aligned"])]
     test = test.assign(text=test["prompt"] + test["completion"])

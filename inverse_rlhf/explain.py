@@ -40,18 +40,16 @@ def token_credits(
         prefixes = [ids[: end + 1] for ids in encoded["input_ids"] for end in range(len(ids))]
         decoded = tokenizer.batch_decode(prefixes, skip_special_tokens=True)
         values += reward.text.score(decoded).astype(np.float32)
-    first = np.cumsum([0, *lengths[:-1]])
-    credit = np.diff(values, prepend=np.float32(0))
-    credit[first] = values[first]
+    position = np.concatenate([np.arange(length) for length in lengths])
     keys = texts[["prompt_id", "sample", "source"]]
     return (
         keys.loc[keys.index.repeat(lengths)]
         .reset_index(drop=True)
         .assign(
-            position=np.concatenate([np.arange(length) for length in lengths]),
+            position=position,
             token=tokenizer.batch_decode(np.concatenate(encoded["input_ids"])[:, None]),
             reward=values,
-            credit=credit,
+            credit=np.where(position == 0, values, np.diff(values, prepend=np.float32(0))),
         )
     )
 

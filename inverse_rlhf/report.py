@@ -325,17 +325,14 @@ def weight_report(reward: IrlReward, weights: Weights) -> dict[str, Any]:
         return {}
     recovered = {name: named[name] for name in planted}
     first = next(iter(planted))
-    return {
-        "weights": {
-            kind: {"weight": values}
-            | (
-                {"ratio": {name: value / values[first] for name, value in values.items()}}
-                if values[first]
-                else {}
-            )
-            for kind, values in (("planted", planted), ("recovered", recovered))
-        }
-    }
+
+    def beside_first(values: dict[str, float]) -> dict[str, dict[str, float]]:
+        if not values[first]:
+            return {"weight": values}
+        ratio = {name: value / values[first] for name, value in values.items()}
+        return {"weight": values, "ratio": ratio}
+
+    return {"weights": {"planted": beside_first(planted), "recovered": beside_first(recovered)}}
 
 
 def policy_report(

@@ -171,6 +171,12 @@ def test_failures_by_hand() -> None:
     assert resampled.base[0, 1] * resampled.scale[0] == pytest.approx(-2)
 
 
+def first_reward(*weight: float) -> Heads:
+    """A head that a correction is added to, after one epoch."""
+    epoch = torch.ones(1, dtype=torch.int64)
+    return Heads(torch.tensor([weight]), epoch, torch.zeros(1, 1), torch.zeros(1, 1))
+
+
 def test_curriculum_goes_from_clear_to_subtle_failures(
     irl: Irl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,10 +191,7 @@ def test_curriculum_goes_from_clear_to_subtle_failures(
     new = {"failure_aware": settings, "batch_size": 1000, "bootstrap": False}
     params = irl.model_copy(update=new)
     delta = torch.cat([torch.linspace(-4, -1, 4), torch.full((96,), 2.0)])[:, None]
-    first = Heads(
-        torch.ones(1, 1), torch.ones(1, dtype=torch.int64), torch.zeros(1, 1), torch.zeros(1, 1)
-    )
-    correct_heads(first, delta, delta, [Run(0, "fit", 0)], params)
+    correct_heads(first_reward(1.0), delta, delta, [Run(0, "fit", 0)], params)
     assert shown == [{0, 1}, {0, 1, 2, 3}]
 
 
@@ -455,12 +458,7 @@ def test_correction_is_bounded_and_needs_failures(irl: Irl) -> None:
     generator = torch.Generator().manual_seed(0)
     train = torch.stack([torch.randn(400, generator=generator) + 1, torch.ones(400)], 1)
     runs = [Run(0, "fit", 0)]
-    first = Heads(
-        torch.tensor([[1.0, 0.0]]),
-        torch.ones(1, dtype=torch.int64),
-        torch.zeros(1, 1),
-        torch.zeros(1, 1),
-    )
+    first = first_reward(1.0, 0.0)
     head = correct_heads(first, train, train, runs, settings).weight[0]
     start = first.weight[0] / (train @ first.weight[0]).std()
     assert head[1] > 0.1
