@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.library import Library, get_kernel
+from torch.nn.functional import pad
 
-_BLOCKS = (256, 64)  # tokens
+_BLOCK = 1024  # tokens of a product
+_STEP = 64  # tokens; what is left of a block is filled up with zeros to a multiple of it
 _SMALLEST = 2**20  # multiplications of a product; smaller ones cost oneDNN more than they save
 
 
@@ -76,25 +78,25 @@ def _addmm_(
 def _product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor | None:
     """The product, or None where torch's own kernel is to compute it.
 
-    It is put together from blocks of fixed size along the tokens of a batch, which are the rows of
-    an activation and the columns of a transposed one: oneDNN compiles code for every new shape
-    and keeps it, up to gigabytes over batches of many lengths.
+    It is put together from blocks along the tokens of a batch, which are the rows of an activation
+    and the columns of a transposed one: oneDNN compiles code for every new shape and keeps it, up
+    to gigabytes over batches of many lengths.
     """
     if left.dim() != 2 or right.dim() != 2:
         return None
     (rows, inner), (height, columns) = left.shape, right.shape
     fits = inner == height and left.dtype == right.dtype == torch.float32
     fits = fits and 0 not in left.stride() + right.stride()  # not expanded
-    if not fits or _tokens(left) < _BLOCKS[-1] or rows * inner * columns < _SMALLEST:
+    if not fits or _tokens(left) < _STEP or rows * inner * columns < _SMALLEST:
         return None
     if left.stride(0) != 1:
-        product = left.new_empty(rows, columns)
-        for part in _parts(rows):
-            product[part] = _block(left[part], right, bias)
-        return product
-    product = left.new_zeros(rows, columns) if bias is None else bias.repeat(rows, 1)
-    for part in _parts(inner):
-        product += _block(left[:, part], right[part], None)
+        parts = [_linear(_filled(part), right, bias)[: len(part)] for part in left.split(_BLOCK)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+    blocks = zip(left.t().split(_BLOCK), right.split(_BLOCK), strict=True)
+    first, *others = [(_filled(part).t(), _filled(factor)) for part, factor in blocks]
+    product = _linear(*first, bias)
+    for part, factor in others:
+        product += _linear(part, factor, None)
     return product
 
 
@@ -102,18 +104,11 @@ def _tokens(left: Tensor) -> int:
     return left.shape[1] if left.stride(0) == 1 else left.shape[0]
 
 
-def _parts(length: int) -> Iterator[slice]:
-    start = 0
-    for block in _BLOCKS:
-        while length - start >= block:
-            yield slice(start, start + block)
-            start += block
-    if start < length:
-        yield slice(start, length)
+def _filled(tokens: Tensor) -> Tensor:
+    missing = -len(tokens) % _STEP
+    return pad(tokens, (0, 0, 0, missing)) if missing else tokens
 
 
-def _block(left: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
-    if _tokens(left) >= _BLOCKS[-1]:
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right.t(), bias, "none", [], "")
-        return product
-    return left @ right if bias is None else torch.addmm(bias, left, right)
+def _linear(left: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right.t(), bias, "none", [], "")
+    return product

@@ -28,7 +28,7 @@ def exact(left: Tensor, right: Tensor) -> Tensor:
 
 
 @pytest.mark.usefixtures("onednn")
-@pytest.mark.parametrize("rows", [3, 64, 350])
+@pytest.mark.parametrize("rows", [3, 64, 350, 1100])
 def test_every_layout_gives_the_exact_product(rows: int) -> None:
     left, right, bias = matrices((rows, 200), (200, 100), (1, 100))
     expected = exact(left, right)
