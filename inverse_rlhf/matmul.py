@@ -86,7 +86,6 @@ def _product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor 
         return None
     (rows, inner), (height, columns) = left.shape, right.shape
     fits = inner == height and left.dtype == right.dtype == torch.float32
-    fits = fits and 0 not in left.stride() + right.stride()  # not expanded
     if not fits or _tokens(left) < _STEP or rows * inner * columns < _SMALLEST:
         return None
     if left.stride(0) != 1:

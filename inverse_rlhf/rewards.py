@@ -79,8 +79,6 @@ class RewardCard(BaseModel):
         features: what the reward reads.
         pooling: where it reads hidden states: at the last token, or their mean over the tokens.
         mean, std: of the reward on the texts it was fitted on; re-RL uses (score - mean) / std.
-        separability: how far the base policy's valid rewards fall into two kinds, 0 to 1; see
-            `thresholds.separability`.
         threshold: texts below it are called toxic: the one of `thresholds` that was asked for.
         thresholds: every threshold by name.
         run: number of the run that the weights come from; None: the ensemble of all runs.
@@ -94,7 +92,6 @@ class RewardCard(BaseModel):
     pooling: Pooling
     mean: float
     std: float
-    separability: float
     threshold: float
     thresholds: dict[str, float]
     run: int | None

@@ -46,12 +46,11 @@ IRL_RUNS = _schema(
     ("selected", pa.bool_()),
     ("mean", pa.float64(), True),
     ("std", pa.float64(), True),
-    ("separability", pa.float64(), True),
     ("threshold", pa.float64(), True),
     ("threshold_otsu", pa.float64(), True),
     ("threshold_mixture", pa.float64(), True),
+    ("threshold_median", pa.float64(), True),
     ("threshold_midpoint", pa.float64(), True),
-    ("threshold_win_rate", pa.float64(), True),
     ("threshold_positive_unlabelled", pa.float64(), True),
 )
 IRL_SCORES = _schema(

@@ -84,7 +84,6 @@ def card() -> RewardCard:
         pooling="last",
         mean=0.0,
         std=1.0,
-        separability=0.5,
         threshold=0.1,
         thresholds={"otsu": 0.1},
         run=1,

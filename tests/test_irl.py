@@ -24,6 +24,7 @@ from inverse_rlhf.irl.losses import constrained, head_penalty, pair_loss
 from inverse_rlhf.irl.network import Pairs, RewardNetwork
 from inverse_rlhf.irl.runs import Run, plan_runs
 from inverse_rlhf.irl.selection import discrimination
+from inverse_rlhf.irl.thresholds import thresholds
 from inverse_rlhf.models import blocks
 from inverse_rlhf.params import Irl, Params
 from inverse_rlhf.rewards import load_irl_reward
@@ -197,14 +198,14 @@ def test_fit_saves_what_it_scored(
     fitted.reward.save(tmp_path / "reward")
     loaded = load_irl_reward(tmp_path / "reward", params.compute)
     test = pairs[pairs["split"] == "test"]
-    table = fitted.scores[
-        (fitted.scores["run"] == fitted.reward.card.run)
-        & (fitted.scores["kind"] == "fit")
-        & (fitted.scores["source"] == "aligned")
-        & (fitted.scores["split"] == "test")
+    own = fitted.scores[
+        (fitted.scores["run"] == fitted.reward.card.run) & (fitted.scores["kind"] == "fit")
     ]
+    of = {key: rows.to_numpy(float) for key, rows in own.groupby(["split", "source"])["irl_reward"]}
+    cuts = thresholds(of["valid", "base"], of["valid", "aligned"])
+    assert loaded.card.thresholds == pytest.approx(cuts)
     scores = loaded.score((test["prompt"] + test["aligned_completion"]).tolist())
-    np.testing.assert_allclose(scores, table["irl_reward"], atol=1e-5)
+    np.testing.assert_allclose(scores, of["test", "aligned"], atol=1e-5)
     standard = loaded.standardised(["a text"])
     raw = loaded.score(["a text"])
     np.testing.assert_allclose(standard, (raw - loaded.card.mean) / loaded.card.std, rtol=1e-5)

@@ -61,6 +61,7 @@ def test_single_rewards_and_their_threshold() -> None:
     length = Candidate.of_series(found["length"], "otsu")
     np.testing.assert_array_equal(length.rewards[0], [[2, 1], [3, 5]])
     assert 1 < length.thresholds[0] < 4
+    assert Candidate.of_series(found["length"], "median").thresholds == [2.5]
     assert Candidate.of_series(found["length"], "midpoint").thresholds == [3.0]
 
 

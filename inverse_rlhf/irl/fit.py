@@ -23,7 +23,7 @@ from inverse_rlhf.irl.posterior import BayesianFit, fit_posterior, outlier_repor
 from inverse_rlhf.irl.runs import Run, plan_runs
 from inverse_rlhf.irl.selection import median_run
 from inverse_rlhf.irl.store import Fit, RunStore, store_key
-from inverse_rlhf.irl.thresholds import separability, thresholds
+from inverse_rlhf.irl.thresholds import thresholds
 from inverse_rlhf.models import keep_bottom_blocks
 from inverse_rlhf.params import Compute, Irl, Parts
 from inverse_rlhf.rewards import IrlReward, RewardCard
@@ -315,7 +315,7 @@ def _exported(
 
 
 def _described(rewards: np.ndarray, texts: pd.DataFrame, params: Irl) -> dict[str, Any]:
-    """Mean, std, separability and thresholds of a reward, from the rewards of all texts."""
+    """Mean, std and thresholds of a reward, from the rewards of all texts."""
     fitted = rewards[texts["split"] == "irl"].astype(np.float64)
     valid = texts["split"] == "valid"
     base, aligned = (
@@ -328,7 +328,6 @@ def _described(rewards: np.ndarray, texts: pd.DataFrame, params: Irl) -> dict[st
     return {
         "mean": fitted.mean(),
         "std": max(fitted.std(), np.finfo(np.float32).tiny),
-        "separability": separability(base),
         "threshold": cuts[params.threshold],
         "thresholds": cuts,
     }
@@ -378,7 +377,6 @@ def _facts(table: pd.DataFrame, card: RewardCard) -> dict[str, Any]:
     return {
         "runs": int((selected["kind"] == "fit").sum()),
         "reward": "ensemble" if card.run is None else card.run,
-        "separability": card.separability,
         "thresholds": card.thresholds,
         "valid_discrimination": {
             kind: {"median": values.median(), "min": values.min(), "max": values.max()}

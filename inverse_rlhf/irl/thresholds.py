@@ -4,8 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import expit
-from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import GaussianMixture
 from sklearn.tree import DecisionTreeRegressor
 
@@ -25,22 +23,6 @@ def otsu(base: Scores, aligned: Scores) -> float:
     return float(tree.tree_.threshold[0])
 
 
-def separability(base: Scores) -> float:
-    """The share of the variance of the scores that lies between the two classes of `otsu`.
-
-    Otsu 1979, eq. 18. It is .75 for a uniform distribution and 2/pi = .64 for a normal one: scores
-    with no more than that show no two kinds, and nothing but a convention tells where to cut them.
-    0 where all scores are equal.
-    """
-    variance = base.var()
-    upper = base >= otsu(base, base)
-    if variance == 0 or upper.all():
-        return 0.0
-    share = upper.mean()
-    gap = base[upper].mean() - base[~upper].mean()
-    return float(share * (1 - share) * gap**2 / variance)
-
-
 def mixture(base: Scores, aligned: Scores) -> float:
     """Where a two-component Gaussian mixture of the base scores is as likely one as the other.
 
@@ -58,35 +40,18 @@ def mixture(base: Scores, aligned: Scores) -> float:
     return float(scale * grid[upper.argmax()])
 
 
+def median(base: Scores, aligned: Scores) -> float:
+    """The median of the base scores: half of the base policy's texts are called toxic.
+
+    An assumption in place of a shape, for a base policy that is known to write both kinds about as
+    often, as one trained on balanced comments does.
+    """
+    return float(np.median(base))
+
+
 def midpoint(base: Scores, aligned: Scores) -> float:
     """The midpoint of the two policies' mean scores, biased towards the purer policy."""
     return float((base.mean(dtype=np.float64) + aligned.mean(dtype=np.float64)) / 2)
-
-
-def win_rate(base: Scores, aligned: Scores) -> float:
-    """`otsu` of the base texts' win rates, for rewards with long tails.
-
-    Least squares follow a tail, and a sum over many features has one: a text with three insults
-    lies thrice as far out as a text with one. Bounded is the probability that a text is preferred
-    to another (Bradley and Terry 1952), at the temperature most likely for the pairs; a win rate
-    is its mean over the texts of both policies. Win rates are nearly ranks, which hide a kind of
-    text that is rare: both kinds have to be common. A reward that has the pairs the wrong way
-    round has no temperature, and is cut by `otsu` itself.
-
-    Args:
-        base, aligned: as for `thresholds`; the i-th of both are a pair.
-    """
-    margins = aligned - base
-    scale = margins.std() or 1.0
-    rows = np.concatenate([margins, -margins])[:, None] / scale
-    preferred = np.repeat([1, 0], len(margins))
-    slope = LogisticRegression(fit_intercept=False).fit(rows, preferred).coef_[0, 0] / scale
-    if slope <= 0:
-        return otsu(base, aligned)
-    ordered, both = np.sort(base), np.concatenate([base, aligned])
-    rates = expit(slope * (ordered[:, None] - both)).mean(axis=1)
-    below = int((rates < otsu(rates, rates)).sum())
-    return float(ordered[max(below - 1, 0) : below + 1].mean())
 
 
 def positive_unlabelled(base: Scores, aligned: Scores) -> float:
@@ -113,8 +78,8 @@ def positive_unlabelled(base: Scores, aligned: Scores) -> float:
 THRESHOLDS: dict[str, Callable[[Scores, Scores], float]] = {
     "otsu": otsu,
     "mixture": mixture,
+    "median": median,
     "midpoint": midpoint,
-    "win_rate": win_rate,
     "positive_unlabelled": positive_unlabelled,
 }
 
@@ -123,6 +88,6 @@ def thresholds(base: Scores, aligned: Scores) -> dict[str, float]:
     """Every threshold by name, from the two policies' valid scores; texts below are called toxic.
 
     Args:
-        base, aligned: rewards of the valid pairs' completions, shape (pairs,).
+        base, aligned: rewards of valid completions, shape (texts,).
     """
     return {name: function(base, aligned) for name, function in THRESHOLDS.items()}
