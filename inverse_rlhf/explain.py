@@ -11,7 +11,7 @@ from sklearn.linear_model import LassoCV
 from sklearn.metrics import r2_score
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
-from inverse_rlhf.features import encode, map_texts
+from inverse_rlhf.features import encode, map_texts, scalar_head
 from inverse_rlhf.rewards import IrlReward
 
 
@@ -69,7 +69,7 @@ def _hidden_along(encoded: BatchEncoding, reward: IrlReward) -> np.ndarray:
         if reward.card.pooling == "mean":
             count = torch.arange(1, hidden.shape[1] + 1, device=hidden.device)
             hidden = hidden.cumsum(1) / count[:, None]
-        values = model.score(hidden).squeeze(-1)
+        values = scalar_head(hidden, model.score.weight)
         values = values.masked_fill(~batch["attention_mask"].bool(), torch.nan)
         return torch.nn.functional.pad(values, (0, width - values.shape[1]), value=torch.nan)
 

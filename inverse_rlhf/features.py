@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch.nn.functional import linear
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from inverse_rlhf.models import autocast, max_tokens
@@ -97,6 +98,15 @@ def pooled_hidden_state(
         return (hidden * weights).sum(1) / weights.sum(1)
     last = mask.sum(1) - 1
     return hidden[torch.arange(len(hidden), device=hidden.device), last]
+
+
+def scalar_head(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Rewards, float32 of shape (...), from hidden states (..., hidden) and a head (1, hidden).
+
+    In float32 under autocast too: bfloat16 would leave a reward fewer than three digits.
+    """
+    with torch.autocast(hidden.device.type, enabled=False):
+        return linear(hidden.float(), weight).squeeze(-1)
 
 
 def hidden_states(

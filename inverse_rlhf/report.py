@@ -316,8 +316,8 @@ def single_rewards(pairs: pd.DataFrame, likelihoods: dict[str, pd.DataFrame]) ->
 def weight_report(reward: IrlReward, weights: Weights) -> dict[str, Any]:
     """Planted and recovered weights side by side, where both rewards are sums of the same parts.
 
-    ratio: each weight over that of the first planted part, absent where that is 0; pairs do not
-    tell the scale of a reward.
+    ratio: each weight over the size of the first planted part's, absent where that is 0; pairs do
+    not tell the scale of a reward, but its sign.
     """
     planted = {name: value for name, value in weights.model_dump().items() if value}
     named = reward.text.part_weights() if reward.text is not None else {}
@@ -329,7 +329,7 @@ def weight_report(reward: IrlReward, weights: Weights) -> dict[str, Any]:
     def beside_first(values: dict[str, float]) -> dict[str, dict[str, float]]:
         if not values[first]:
             return {"weight": values}
-        ratio = {name: value / values[first] for name, value in values.items()}
+        ratio = {name: value / abs(values[first]) for name, value in values.items()}
         return {"weight": values, "ratio": ratio}
 
     return {"weights": {"planted": beside_first(planted), "recovered": beside_first(recovered)}}

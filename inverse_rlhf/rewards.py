@@ -12,7 +12,7 @@ from scipy.special import expit
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.features import Pooling, encode, map_texts, pooled_hidden_state
+from inverse_rlhf.features import Pooling, encode, map_texts, pooled_hidden_state, scalar_head
 from inverse_rlhf.models import load, save
 from inverse_rlhf.params import Compute, Parts, TrueReward
 from inverse_rlhf.text_features import LinearTextReward, named_feature
@@ -149,9 +149,7 @@ class IrlReward:
     def _head(self, batch: BatchEncoding) -> torch.Tensor:
         assert self.body is not None
         model = self.body[0]
-        pooled = pooled_hidden_state(model, batch, self.card.pooling)
-        values: torch.Tensor = model.score(pooled).squeeze(-1)
-        return values
+        return scalar_head(pooled_hidden_state(model, batch, self.card.pooling), model.score.weight)
 
 
 class CombinedReward:

@@ -11,11 +11,28 @@ from inverse_rlhf.matmul import onednn_products
 
 
 @pytest.fixture
-def onednn() -> Iterator[None]:
+def onednn(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The kernels in force, whether this CPU gains by them or not."""
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("torch is built without oneDNN")
+    gains = {"cpu_name": "AMD", "avx512_f": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: gains)
     with onednn_products() as used:
-        if not used:
-            pytest.skip("torch's own kernels are used on this CPU")
+        assert used
         yield
+
+
+@pytest.mark.parametrize(
+    ("name", "avx512", "used"),
+    [("AMD EPYC", True, True), ("AMD EPYC", False, False), ("Intel(R) Xeon(R)", True, False)],
+)
+def test_it_is_used_where_it_gains(
+    name: str, avx512: bool, used: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu = {"cpu_name": name, "avx512_f": avx512}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: cpu)
+    with onednn_products() as found:
+        assert found == (used and torch.backends.mkldnn.is_available())
 
 
 def matrices(*shapes: tuple[int, int], dtype: torch.dtype = torch.float32) -> list[Tensor]:

@@ -33,6 +33,7 @@ from inverse_rlhf.measures.intervals import (
     paired_difference,
     paired_runs,
     spread,
+    with_intervals,
 )
 from inverse_rlhf.measures.runs import agreement_report, correlation_table
 from inverse_rlhf.measures.text import distinct, empty, repeated
@@ -117,9 +118,10 @@ def test_every_threshold_cuts_between_two_kinds() -> None:
     for name in set(found) - {"median", "midpoint"}:  # more than half are bad
         assert abs(found[name]) < 1.2, name
     assert found["midpoint"] > found["otsu"]
-    small = thresholds(1e-3 * np.concatenate([good[:300], bad]), 1e-3 * good[300:])
-    for name, cut in found.items():
-        assert small[name] == pytest.approx(1e-3 * cut, rel=1e-3, abs=1e-6), name
+    for scale in (1e-3, 1e-8):
+        small = thresholds(scale * np.concatenate([good[:300], bad]), scale * good[300:])
+        for name, cut in found.items():
+            assert small[name] / scale == pytest.approx(cut, rel=1e-3, abs=1e-3), name
 
 
 @pytest.mark.parametrize("base", [np.zeros(9), np.array([1.0])])
@@ -168,6 +170,13 @@ def test_spread_by_hand() -> None:
         "min": 1,
         "max": 10,
         "std": pytest.approx(np.std([1, 2, 3, 4, 10])),
+    }
+
+
+def test_interval_by_hand() -> None:
+    draws = pd.DataFrame({"x": [*np.arange(1001.0), np.nan]})
+    assert with_intervals({"x": 7.0, "y": np.nan}, draws.assign(y=0.0)) == {
+        "x": {"value": 7.0, "low": 25.0, "high": 975.0}
     }
 
 
@@ -255,6 +264,12 @@ def test_interval_of_the_median_run_holds_both_spreads() -> None:
     values = {name: [run(np.arange(40)) for run in runs] for name, runs in candidates.items()}
     draws = bootstrap_runs(candidates, values, 40, resamples=400, seed=0)
     assert draws["apart"]["x"].std() > 2 * draws["same"]["x"].std()
+    steady = [lambda rows: {"x": 0.0}, *same[:2]]  # a run that the prompts do not change
+    known = [run(np.arange(40)) for run in steady]
+    mixed = bootstrap_runs({"mixed": steady}, {"mixed": known}, 40, resamples=400, seed=0)
+    values = {row["x"] for row in known}
+    unchanged = mixed["mixed"]["x"].isin(values).mean()
+    assert unchanged == pytest.approx(1 / 3, abs=0.1)
     assert draws["same"]["x"].std() == pytest.approx(sample[0].std() / 40**0.5, rel=0.15)
 
 

@@ -96,6 +96,12 @@ def test_unpenalised_separable_logistic_is_one_line(irl: Irl) -> None:
     settings = irl.model_copy(update={"loss": "logistic", "l2": 0.0})
     with pytest.raises(UserError, match=r"irl\.l2 is 0"):
         solve(noisy(noise=0.01).double().numpy(), settings)
+    # Separated by (.1, 1), but not by the max-margin head.
+    deltas = np.repeat([[1.0, 0.0], [-0.5, 0.1]], [99, 3], axis=0)
+    assert (deltas @ solve(deltas, irl) < 0).any()
+    with pytest.raises(UserError, match=r"irl\.l2 is 0"):
+        solve(deltas, settings)
+    assert np.isfinite(solve(noisy().double().numpy(), settings)).all()
 
 
 def test_an_optimum_that_is_not_reached_is_one_line(
@@ -134,6 +140,9 @@ def test_prediction_by_monte_carlo(params: Params) -> None:
     found = predict(posterior, deltas)
     chances = expit(deltas @ posterior.draw(40_000, 2).T)
     np.testing.assert_allclose(found.probability, chances.mean(1), atol=0.01)
+    margins = deltas @ posterior.draw(40_000, 3).T
+    np.testing.assert_allclose(found.mean, margins.mean(1), atol=0.02)
+    np.testing.assert_allclose(found.variance, margins.var(1), rtol=0.05)
     entropy = -(chances * np.log(chances) + (1 - chances) * np.log1p(-chances)).mean(1)
     np.testing.assert_allclose(found.mutual_information, found.total - entropy, atol=0.01)
 
@@ -212,6 +221,18 @@ def test_correction_mends_what_the_first_reward_gets_wrong(irl: Irl) -> None:
     assert after == 1
     assert corrected.loss.shape[1] == 2 + irl.failure_aware.epochs
     assert corrected.epoch.item() > 2
+
+
+def test_correction_of_a_shuffled_run_sees_the_swapped_pairs(irl: Irl) -> None:
+    """Half of the pairs the other way round: the second axis teaches nothing."""
+    delta = 0.1 * torch.randn(2000, 2, generator=torch.Generator().manual_seed(4))
+    delta[:, 1] += 1.0
+    found = {}
+    for kind in ("fit", "shuffled"):
+        corrected = correct_heads(first_reward(1.0, 0.0), delta, delta, [Run(0, kind, 0)], irl)
+        found[kind] = corrected.loss[0, -1].item()
+    assert found["fit"] < 0.1
+    assert found["shuffled"] > 1
 
 
 TEXTS = ["You are a fool, please go.", "What a lovely, good map!", "the map and the list", "Please"]
@@ -338,7 +359,7 @@ def test_what_is_exported_scores_what_was_fitted(
         report = fitted.facts["bayes"]
         assert all(np.diff(report["fit"]["log_det"]) < 0)
         assert report["fit"]["discrimination"] > report["shuffled"]["discrimination"]
-        assert set(fitted.facts["outliers"]) == {"marker", "other_domain"}
+        assert set(fitted.facts["outliers"]) == {"inside", "marker", "other_domain"}
     if settings.method == "failure_aware":
         kinds = fitted.runs.loc[fitted.runs["selected"], "kind"].value_counts()
         assert kinds["plain"] == kinds["fit"] == 3
@@ -504,6 +525,8 @@ def test_outliers_are_noticed() -> None:
     fitted, inside = generator.normal(size=(500, 6)), generator.normal(size=(200, 6))
     known = generator.normal(size=(2000, 6))
     far = notice(fitted, known, inside, {"far": generator.normal(5, 1, (100, 6)), "same": inside})
+    assert far["inside"]["flagged_share"] == far["same"]["flagged_share"]
+    assert notice(fitted, known, 3 * inside, {})["inside"]["flagged_share"] > 0.5
     assert far["far"]["flagged_share"] > 0.95
     assert far["same"]["flagged_share"] == pytest.approx(0.05, abs=0.04)
     assert far["far"]["auroc"] > 0.99
@@ -513,6 +536,20 @@ def test_outliers_are_noticed() -> None:
     marked = with_markers(["About it"] * 3, [" you."] * 3, seed=0)
     assert len(set(marked)) == 3
     assert all("[[" in text for text in marked)
+
+
+def test_rewards_keep_their_digits_in_bfloat16(
+    reward_network: Any, params: Params, card: RewardCard
+) -> None:
+    texts = [f"About the map, number {number}" for number in range(40)]
+    half = params.compute.model_copy(update={"bf16": True})
+    whole, found = (
+        IrlReward(reward_network, None, compute, card).score(texts)
+        for compute in (params.compute, half)
+    )
+    np.testing.assert_allclose(found, whole, atol=0.1 * whole.std())
+    rounded = torch.from_numpy(found).bfloat16().float().numpy()
+    assert (found != rounded).mean() > 0.9
 
 
 def test_token_credits_add_up(reward_network: Any, params: Params, card: RewardCard) -> None:

@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from inverse_rlhf.measures.agreement import compare
 from inverse_rlhf.params import Params, Weights
 from inverse_rlhf.report import (
     Candidate,
     Rewards,
+    human_truth,
     reward_report,
     single_rewards,
     true_cut,
@@ -34,6 +36,9 @@ def test_planted_and_recovered_weights(params: Params, card: RewardCard) -> None
     assert found["planted"]["ratio"] == {"length": 1, "keyword": -0.5}
     assert found["recovered"]["ratio"]["keyword"] == pytest.approx(-0.45)
     assert weight_report(reward, TOXICITY) == {}
+    turned = LinearTextReward([Length(20), Keyword("map")], np.array([-6.0, 2.7]))
+    found = weight_report(IrlReward(None, turned, params.compute, card), TWO)["weights"]
+    assert found["recovered"]["ratio"] == {"length": -1, "keyword": pytest.approx(0.45)}
     length_is_zero = LinearTextReward([Length(20), Keyword("map")], np.array([0.0, -2.7]))
     found = weight_report(IrlReward(None, length_is_zero, params.compute, card), TWO)["weights"]
     assert found["recovered"] == {"weight": {"length": 0.0, "keyword": -2.7}}
@@ -109,3 +114,32 @@ def test_report_says_which_method_and_which_threshold_is_better() -> None:
     civil = (table.loc[table["split"] == "test", "true_reward"] >= 0).mean()
     assert found["midpoint"]["accuracy"] == pytest.approx(civil)
     assert found["midpoint"]["gap"] == pytest.approx(best - civil)
+
+
+def test_ensemble_and_spread_by_hand() -> None:
+    """The first run counts in other units than the second: each is standardised before the mean."""
+    keys = {"split": "test", "source": "base", "prompt_id": [0, 1], "sample": 0}
+    first = pd.DataFrame(keys | {"kind": "fit", "run": 0, "irl_reward": [100.0, 300.0]})
+    second = pd.DataFrame(keys | {"kind": "fit", "run": 1, "irl_reward": [1.0, -1.0]})
+    runs = pd.DataFrame({"kind": "fit", "run": [0, 1], "selected": True, "threshold": 0.0})
+    runs = runs.assign(mean=[100.0, 0.0], std=[100.0, 1.0])
+    rewards = Rewards(pd.concat([first, second]), runs, "fit")
+    assert rewards.ensemble.tolist() == [0.5, 0.5]
+    assert rewards.spread.tolist() == [0.5, 1.5]
+
+
+def test_human_comments_have_human_labels() -> None:
+    """Labels are those of people, whatever the true reward says; completions' come from its cut."""
+    sources = ["human", "aligned", "base"]
+    scores = pd.MultiIndex.from_product([sources, range(3), [0]]).to_frame(index=False)
+    scores.columns = pd.Index(["source", "prompt_id", "sample"])
+    scores = scores.assign(
+        true_reward=[1.0, 1.0, -1.0, -2.0, 2.0, 2.0, 0.0, 0.0, 0.0],
+        toxic=pd.array([1, 0, 0] + [None] * 6, dtype="Int8"),
+    )
+    truth = human_truth(scores, 0.0)
+    assert truth.toxic.tolist() == [[True, True], [False, False], [False, False]]
+    reward = np.array([[-1.0, -3.0], [1.0, 3.0], [2.0, 4.0]])
+    found = compare(reward, 0.0, truth)
+    assert found["accuracy"] == found["roc_auc"] == 1
+    assert found["discrimination"] == pytest.approx(2 / 3)

@@ -54,12 +54,15 @@ class Prediction:
     """Per pair, arrays of shape (pairs,).
 
     Attributes:
+        mean, variance: of the margin, in units of reward and their square.
         probability: that the first text is the preferred one, averaged over the posterior.
         total: entropy of that probability, nats.
         mutual_information: between label and weights, nats: what more pairs could tell (Houlsby et
             al. 2011); the rest of the entropy is noise in the pairs themselves.
     """
 
+    mean: np.ndarray
+    variance: np.ndarray
     probability: Probabilities
     total: np.ndarray
     mutual_information: np.ndarray
@@ -105,13 +108,14 @@ def learn_in_rounds(deltas: Differences, params: Bayes, *, seed: int) -> list[Po
 
 
 def predict(posterior: Posterior, deltas: Differences) -> Prediction:
-    """Predictive probability, entropy and mutual information, by Gauss-Hermite quadrature."""
+    """What the posterior says of each pair; averages by Gauss-Hermite quadrature."""
     mean, variance = posterior.margins(deltas)
     chances = expit(mean[:, None] + np.sqrt(variance)[:, None] * _NODES)
     weights = _WEIGHTS / _WEIGHTS.sum()
     probability = chances @ weights
     total = _entropy(probability)
-    return Prediction(probability, total, np.maximum(total - _entropy(chances) @ weights, 0.0))
+    information = np.maximum(total - _entropy(chances) @ weights, 0.0)
+    return Prediction(mean, variance, probability, total, information)
 
 
 def calibration(

@@ -125,14 +125,16 @@ def _support_vectors(deltas: Differences, params: Irl) -> Float[np.ndarray, " fe
 
 
 def _logistic(deltas: Differences, params: Irl) -> Float[np.ndarray, " features"]:
-    if params.l2 == 0 and _separable(deltas):
-        raise UserError("irl.l2 is 0 and the pairs can be separated: raise it or take another loss")
     scaled = deltas / params.temperature
     penalty = 2 * params.l2 * len(deltas)
     model = LogisticRegression(
         C=1 / penalty if penalty else np.inf, fit_intercept=False, tol=1e-8, max_iter=10_000
     )
-    return _fitted(model, scaled, params)
+    weights = _fitted(model, scaled, params)
+    # With no margin below 0, larger weights never cost more: the solver stopped anywhere.
+    if not penalty and (scaled @ weights >= 0).all():
+        raise UserError("irl.l2 is 0 and the pairs can be separated: raise it or take another loss")
+    return weights
 
 
 def _fitted(
@@ -149,7 +151,3 @@ def _fitted(
                 f"{params.l2:g}: raise it or take solver adam"
             ) from None
     return weights
-
-
-def _separable(deltas: Differences) -> bool:
-    return bool((deltas @ _max_margin(deltas) > 0).all())

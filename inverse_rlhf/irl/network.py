@@ -7,10 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
-from inverse_rlhf.features import by_length, encode, map_texts, pad, pooled_hidden_state
+from inverse_rlhf.features import (
+    by_length,
+    encode,
+    map_texts,
+    pad,
+    pooled_hidden_state,
+    scalar_head,
+)
 from inverse_rlhf.irl.frozen import FrozenOutputs
 from inverse_rlhf.irl.linear import OPTIMIZERS
 from inverse_rlhf.irl.losses import constrained, head_penalty, pair_loss
@@ -89,7 +95,7 @@ class RewardNetwork:
         rows = batch.pop("row")
         with self.frozen.replay(rows) if self.frozen else contextlib.nullcontext():
             pooled = pooled_hidden_state(self.model, batch, self.params.pooling)
-        return linear(pooled, self.head()).squeeze(-1)
+        return scalar_head(pooled, self.head())
 
     def rewards_of_rows(self, rows: np.ndarray) -> Tensor:
         """Rewards of some texts with gradients, shape (rows,), float32.
@@ -98,7 +104,7 @@ class RewardNetwork:
         """
         groups = list(by_length([self.encoded["input_ids"][row] for row in rows], len(rows)))
         found = [
-            self.rewards(pad(self.encoded, rows[group], self.tokenizer, self.model.device)).float()
+            self.rewards(pad(self.encoded, rows[group], self.tokenizer, self.model.device))
             for group in groups
         ]
         order = torch.from_numpy(np.argsort(np.concatenate(groups)))

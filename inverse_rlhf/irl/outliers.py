@@ -56,12 +56,13 @@ def notice(
         outside: of each kind of outlier.
 
     Returns:
-        For each kind of outlier: auroc and flagged_share.
+        For each kind of outlier: auroc and flagged_share; for `inside` its flagged_share, which are
+        false alarms.
     """
     space = LedoitWolf().fit(fitted)
     near = space.mahalanobis(inside)
     limit = np.quantile(space.mahalanobis(known), 0.95)
-    table = {}
+    table = {"inside": {"flagged_share": float((near > limit).mean())}}
     for name, features in outside.items():
         far = space.mahalanobis(features)
         label = np.repeat([0, 1], [len(near), len(far)])

@@ -83,7 +83,8 @@ def posterior_report(fitted: BayesianFit, deltas: dict[str, Tensor]) -> dict[str
 
     Returns:
         log_det by round with its shuffled control (nats; the prior's is round 0); on the test pairs
-        the mean predictive entropy and mutual information (nats), and the calibration.
+        the means of the margin's predictive mean and variance, of the predictive entropy and of the
+        mutual information (nats), and the calibration.
     """
     held_out = {
         split: deltas[split].cpu().double().numpy() / fitted.scale for split in ("valid", "test")
@@ -94,6 +95,8 @@ def posterior_report(fitted: BayesianFit, deltas: dict[str, Tensor]) -> dict[str
         found = {split: predict(rounds[-1], pairs) for split, pairs in held_out.items()}
         report[name] = {
             "log_det": [start, *(posterior.log_det for posterior in rounds)],
+            "margin_mean": float(found["test"].mean.mean()),
+            "margin_variance": float(found["test"].variance.mean()),
             "entropy": float(found["test"].total.mean()),
             "mutual_information": float(found["test"].mutual_information.mean()),
             "discrimination": float((found["test"].probability > 0.5).mean()),

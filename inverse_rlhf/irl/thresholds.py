@@ -17,10 +17,13 @@ def otsu(base: Scores, aligned: Scores) -> float:
     predicts the scores from themselves finds exactly that cut. Equal scores have no such cut: then
     it is the score itself.
     """
-    tree = DecisionTreeRegressor(max_depth=1).fit(base[:, None], base)
+    # Standardised: what the tree takes for equal is an absolute number.
+    centre, scale = base.mean(), base.std() or 1.0
+    standard = (base - centre) / scale
+    tree = DecisionTreeRegressor(max_depth=1).fit(standard[:, None], standard)
     if tree.tree_.node_count == 1:
         return float(base[0])
-    return float(tree.tree_.threshold[0])
+    return float(centre + scale * tree.tree_.threshold[0])
 
 
 def mixture(base: Scores, aligned: Scores) -> float:
