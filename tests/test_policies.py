@@ -14,7 +14,7 @@ from inverse_rlhf.errors import UserError
 from inverse_rlhf.likelihood import likelihood_table
 from inverse_rlhf.models import load
 from inverse_rlhf.params import Params
-from inverse_rlhf.policy_gradient import CURVE, standardise, train_on_reward
+from inverse_rlhf.policy_gradient import CURVE, _Unpadded, standardise, train_on_reward
 from inverse_rlhf.rewards import ClassifierReward
 from inverse_rlhf.sampling import gumbel_noise, sample_completions
 
@@ -197,6 +197,47 @@ def test_training_moves_the_policy(
     assert list(curve.columns) == CURVE
     assert curve["step"].max() == 3 - update.get("iterations", 1)  # a row a rollout batch
     assert facts["final_length"] > 0
+
+
+@pytest.mark.parametrize("algorithm", ["rloo", "grpo"])
+def test_rollouts_read_without_padding_are_those_of_trl(
+    policy: Any,
+    params: Params,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    algorithm: str,
+) -> None:
+    ours, padding = _Unpadded._get_per_token_logps_and_entropies, []
+
+    def both(
+        self: Any, model: Any, ids: Any, mask: Any, keep: int, *size: int, **settings: Any
+    ) -> Any:
+        found = ours(self, model, ids, mask, keep, *size, **settings)
+        settings.pop("batch_size", None)
+        padded = super(_Unpadded, self)._get_per_token_logps_and_entropies(  # type: ignore[misc]
+            model, ids, mask, keep, **settings
+        )
+        seen = mask[:, -keep:].bool()
+        for mine, theirs in zip(found[:2], padded[:2], strict=True):
+            assert (mine is None) == (theirs is None)
+            if mine is not None:
+                assert (mine[~seen] == 0).all()
+                torch.testing.assert_close(mine[seen], theirs[seen], rtol=1e-4, atol=1e-5)
+        if found[0].requires_grad:
+            weight = model.get_output_embeddings().weight
+            for loss in (lambda values: values.square(), torch.exp):
+                mine, theirs = (
+                    torch.autograd.grad(loss(values[0][seen]).sum(), weight, retain_graph=True)[0]
+                    for values in (found, padded)
+                )
+                torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
+        padding.append(1 - mask.float().mean().item())
+        return found
+
+    monkeypatch.setattr(_Unpadded, "_get_per_token_logps_and_entropies", both)
+    train(policy, params, lengths, tmp_path / "curve.csv", algorithm=algorithm, max_new_tokens=30)
+    assert len(padding) >= 4
+    assert max(padding) > 0.15
 
 
 def test_without_a_penalty_there_is_no_kl(policy: Any, params: Params, tmp_path: Path) -> None:

@@ -1,0 +1,65 @@
+"""How fast policy training is without the padding between rollouts, as a ratio.
+
+    OMP_NUM_THREADS=2 python -m benchmarks.rlhf
+
+A few steps by params.yaml from models/base on the prompts of split rl, rewarded for length alone,
+with rollouts read as this project reads them and as TRL pads them; in turns, after `dvc repro` or
+`dvc pull`.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+from trl import RLOOTrainer
+
+from inverse_rlhf import policy_gradient
+from inverse_rlhf.cli import keep_freed_memory
+from inverse_rlhf.matmul import onednn_products
+from inverse_rlhf.models import load
+from inverse_rlhf.params import load_params
+from inverse_rlhf.tables import read_prompts
+
+STEPS, TURNS = 4, 3
+METHOD = "_get_per_token_logps_and_entropies"
+
+
+def seconds() -> float:
+    """Of `STEPS` steps from the same policy."""
+    params = load_params()
+    prompts = read_prompts("data/prompts.parquet", "rl")
+    model, tokenizer = load("policy", Path("models/base"), params.compute)
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        policy_gradient.train_on_reward(
+            prompts,
+            model,
+            tokenizer,
+            lambda texts: np.array([len(text) for text in texts], dtype=np.float32) / 100,
+            params.rlhf.model_copy(update={"algorithm": "rloo", "steps": STEPS}),
+            params.compute,
+            seed=params.seed,
+            curve=Path(folder) / "curve.csv",
+        )
+        return time.perf_counter() - started
+
+
+def main() -> None:
+    """Measure and print."""
+    keep_freed_memory()
+    trainers = {"unpadded": policy_gradient._Rloo, "padded": RLOOTrainer}
+    ways = {name: getattr(trainer, METHOD) for name, trainer in trainers.items()}
+    measured: dict[str, list[float]] = {name: [] for name in ways}
+    with onednn_products():
+        for _ in range(TURNS):
+            for name, way in ways.items():
+                with mock.patch.object(policy_gradient._Rloo, METHOD, way):
+                    measured[name].append(seconds())
+    ours, trls = (float(np.median(values)) for values in measured.values())
+    print(f"{STEPS} steps: {ours:.1f} s, padded {trls:.1f} s: {trls / ours:.2f} times as fast")
+
+
+if __name__ == "__main__":
+    main()
