@@ -10,7 +10,13 @@ import pandas as pd
 
 from inverse_rlhf.irl.thresholds import THRESHOLDS, otsu
 from inverse_rlhf.likelihood import KEYS
-from inverse_rlhf.measures.agreement import Truth, best_accuracy, compare, label_agreement
+from inverse_rlhf.measures.agreement import (
+    LOWEST,
+    Truth,
+    best_accuracy,
+    compare,
+    label_agreement,
+)
 from inverse_rlhf.measures.intervals import (
     bootstrap,
     bootstrap_runs,
@@ -243,7 +249,9 @@ def _bootstrapped(
     values = {name: candidate.compare(truth) for name, candidate in candidates.items()}
     on_rows = {name: _on_rows(candidate, truth) for name, candidate in candidates.items()}
     draws = bootstrap_runs(on_rows, values, len(truth.reward), resamples=resamples, seed=seed)
-    return values, draws
+    # A median of drawn runs plus a change in another one may leave a metric's range.
+    lowest = pd.Series(LOWEST)
+    return values, {name: rows.clip(lowest, 1.0, axis=1) for name, rows in draws.items()}
 
 
 def _on_rows(candidate: Candidate, truth: Truth) -> list[Callable[[np.ndarray], dict[str, float]]]:

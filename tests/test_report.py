@@ -105,6 +105,9 @@ def test_report_says_which_method_and_which_threshold_is_better() -> None:
         resamples=100,
         seed=0,
     )
+    assert report["test"]["roc_auc"]["high"] <= 1
+    assert report["controls"]["shuffled"]["f1"]["low"] >= 0
+    assert report["reference"]["log_ratio"]["spearman"]["low"] < 0
     for metric in ("accuracy", "roc_auc"):
         assert report["failure_aware"][metric]["difference"] > 0.1
         assert report["paired"]["shuffled"][metric]["difference"] > 0.1
