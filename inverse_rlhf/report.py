@@ -11,7 +11,7 @@ import pandas as pd
 from inverse_rlhf.irl.thresholds import THRESHOLDS, otsu
 from inverse_rlhf.likelihood import KEYS
 from inverse_rlhf.measures.agreement import (
-    LOWEST,
+    METRICS,
     Truth,
     best_accuracy,
     compare,
@@ -32,6 +32,7 @@ from inverse_rlhf.rewards import IrlReward
 from inverse_rlhf.tables import completions_of
 
 POLICIES = {"base": "base", "rlhf": "aligned", "rerl": "rerl"}
+_SIGNED = ("pearson", "spearman", "kendall")  # from -1 to 1; the other metrics from 0 to 1
 _CONTROLS = ("shuffled", "random_head", "length", "base_loglik")
 
 
@@ -250,7 +251,7 @@ def _bootstrapped(
     on_rows = {name: _on_rows(candidate, truth) for name, candidate in candidates.items()}
     draws = bootstrap_runs(on_rows, values, len(truth.reward), resamples=resamples, seed=seed)
     # A median of drawn runs plus a change in another one may leave a metric's range.
-    lowest = pd.Series(LOWEST)
+    lowest = pd.Series({name: -1.0 if name in _SIGNED else 0.0 for name in METRICS})
     return values, {name: rows.clip(lowest, 1.0, axis=1) for name, rows in draws.items()}
 
 

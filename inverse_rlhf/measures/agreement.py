@@ -24,8 +24,6 @@ METRICS = (
     "epic",
     "discrimination",
 )
-# The smallest possible value of each; the largest is 1.
-LOWEST = {name: -1.0 if name in ("pearson", "spearman", "kendall") else 0.0 for name in METRICS}
 
 
 @dataclass(frozen=True)
