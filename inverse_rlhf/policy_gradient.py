@@ -1,6 +1,7 @@
 """RLHF with TRL: one function trains a policy on any reward."""
 
 import csv
+import functools
 import math
 import tempfile
 import time
@@ -22,6 +23,7 @@ from transformers import (
 )
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
+from inverse_rlhf.decoding import decode
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.features import by_length
 from inverse_rlhf.files import atomic
@@ -91,7 +93,9 @@ def train_on_reward(
             processing_class=tokenizer,
             callbacks=[recorder],
         )
+        model.generate = functools.partial(model.generate, custom_generate=decode)
         _train(trainer, recorder)
+    del model.generate  # the class's again
     model.requires_grad_(True)
     seconds = time.monotonic() - started
     return {
@@ -105,12 +109,9 @@ def train_on_reward(
 def _train(trainer: RLOOTrainer | GRPOTrainer, recorder: "_Curve") -> None:
     try:
         trainer.train()
-    except RuntimeError as error:
-        if "probability tensor" not in str(error):  # torch, asked to sample from NaN
-            raise
+    except FloatingPointError as error:
         raise UserError(
-            f"policy training diverged after step {recorder.last.get('step', 0)}: the policy's "
-            f"probabilities are not finite; {_HINT}"
+            f"policy training diverged after step {recorder.last.get('step', 0)}: {error}; {_HINT}"
         ) from None
 
 

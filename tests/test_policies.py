@@ -8,15 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from transformers import RobertaConfig, RobertaForSequenceClassification
+from transformers import GenerationConfig, RobertaConfig, RobertaForSequenceClassification
 
+from inverse_rlhf import decoding
+from inverse_rlhf.decoding import decode, draw_tokens, random_keys
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.likelihood import likelihood_table
 from inverse_rlhf.models import load
 from inverse_rlhf.params import Params
 from inverse_rlhf.policy_gradient import CURVE, _Unpadded, standardise, train_on_reward
 from inverse_rlhf.rewards import ClassifierReward
-from inverse_rlhf.sampling import gumbel_noise, sample_completions
+from inverse_rlhf.sampling import sample_completions
 
 PROMPTS = pd.DataFrame(
     {
@@ -64,20 +66,58 @@ def test_greedy_takes_the_mode(policy: Any, params: Params) -> None:
     assert text == tokenizer.decode(ids[0])[len("About") :]
 
 
-def test_gumbel_noise_samples_the_softmax() -> None:
-    logits = torch.tensor([2.0, 1.0, 0.0, -3.0])
+def test_tokens_are_drawn_from_the_softmax() -> None:
+    scores = torch.tensor([2.0, -torch.inf, 1.0, 0.0, -3.0, -torch.inf])
     keys = torch.arange(100_000, dtype=torch.int32)
-    chosen = (logits + gumbel_noise(keys, 5, 4)).argmax(1)
-    shares = torch.bincount(chosen, minlength=4) / len(chosen)
-    torch.testing.assert_close(shares, logits.softmax(0), atol=0.006, rtol=0)
-    again = (logits + gumbel_noise(keys, 6, 4)).argmax(1)
-    independent = float((logits.softmax(0) ** 2).sum())
+    chosen, again = (draw_tokens(scores.expand(len(keys), -1), keys, place) for place in (5, 6))
+    shares = torch.bincount(chosen, minlength=6) / len(chosen)
+    torch.testing.assert_close(shares, scores.softmax(0), atol=0.006, rtol=0)
+    assert set(chosen.tolist()) == {0, 2, 3, 4}
+    independent = float((scores.softmax(0) ** 2).sum())
     assert float((chosen == again).float().mean()) == pytest.approx(independent, abs=0.01)
 
 
-def test_gumbel_noise_is_fine_where_samples_are_decided() -> None:
-    noise = gumbel_noise(torch.arange(1000, dtype=torch.int32), 0, 20_000)
-    assert noise.flatten().topk(100).values.unique().numel() >= 95
+def test_rare_tokens_are_drawn_as_often_as_they_should() -> None:
+    scores = torch.zeros(20_000, 5_000)
+    keys = random_keys(len(scores))
+    chosen = draw_tokens(scores, keys, 0)
+    assert chosen.unique().numel() == pytest.approx(5_000 * (1 - np.exp(-4)), rel=0.01)
+
+
+@pytest.mark.parametrize("sample", [True, False])
+def test_a_finished_completion_leaves_the_batch(
+    policy: Any, monkeypatch: pytest.MonkeyPatch, sample: bool
+) -> None:
+    model, tokenizer = policy
+    config = GenerationConfig(
+        do_sample=sample,
+        top_k=0,
+        min_new_tokens=2,
+        max_new_tokens=20,
+        eos_token_id=list(range(1, 512, 3)),  # many, so that completions end early
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    texts = [f"{start} {end}" for start in PROMPTS["prompt"] for end in ("", "the other day")]
+    batch = tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
+    keys = torch.arange(len(texts), dtype=torch.int32)
+    rows: list[int] = []
+    forward = type(model).forward
+
+    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        rows.append(len(kwargs["input_ids"]))
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(model), "forward", counted)
+    decoded = partial(
+        model.generate, **batch, generation_config=config, custom_generate=decode, keys=keys
+    )
+    found = decoded()
+    assert rows[0] == len(texts) > rows[-1]
+    monkeypatch.setattr(decoding, "_can_drop", lambda _: False)
+    torch.testing.assert_close(found, decoded())
+    assert rows[-1] == len(texts)
+    if not sample:
+        torch.testing.assert_close(found, model.generate(**batch, generation_config=config))
 
 
 def test_prompt_too_long_is_one_line(policy: Any, params: Params) -> None:
