@@ -231,7 +231,31 @@ class _Unpadded:
 
 
 class _Rloo(_Unpadded, RLOOTrainer):
-    pass
+    """Reads rollouts once under the policy, where each is used for one update.
+
+    TRL reads them before the update, for the KL penalty, and again for the loss, when the policy is
+    still the same.
+    """
+
+    _kept: tuple[torch.Tensor, Any] | None = None  # rollouts, and what was read with its graph
+
+    def _get_per_token_logps_and_entropies(
+        self, model: PreTrainedModel, input_ids: torch.Tensor, *args: Any, **settings: Any
+    ) -> tuple[torch.Tensor | None, ...]:
+        read: Callable[..., Any] = super()._get_per_token_logps_and_entropies
+        if self._kept is not None and torch.is_grad_enabled():
+            (kept, found), self._kept = self._kept, None
+            # TRL shuffles in between. Rollouts with the same tokens have the same values.
+            order = (input_ids[:, None] == kept).all(-1).int().argmax(1)
+            return (*(values[order] for values in found[:2]), found[2])
+        once = self.args.gradient_accumulation_steps == self.args.num_iterations == 1
+        if model is not self.model or not once or self.args.activation_checkpointing:
+            return read(model, input_ids, *args, **settings)
+        settings |= {"compute_entropy": True, "compute_aux_loss": self.aux_loss_enabled}
+        with torch.enable_grad():
+            logps, *others = read(model, input_ids, *args, **settings)
+        self._kept = input_ids, (logps, *others)
+        return logps.detach(), None, None
 
 
 class _Grpo(_Unpadded, GRPOTrainer):

@@ -16,7 +16,13 @@ from inverse_rlhf.errors import UserError
 from inverse_rlhf.likelihood import likelihood_table
 from inverse_rlhf.models import load
 from inverse_rlhf.params import Params
-from inverse_rlhf.policy_gradient import CURVE, _Unpadded, standardise, train_on_reward
+from inverse_rlhf.policy_gradient import (
+    CURVE,
+    _Rloo,
+    _Unpadded,
+    standardise,
+    train_on_reward,
+)
 from inverse_rlhf.rewards import ClassifierReward
 from inverse_rlhf.sampling import sample_completions
 
@@ -278,6 +284,37 @@ def test_rollouts_read_without_padding_are_those_of_trl(
     train(policy, params, lengths, tmp_path / "curve.csv", algorithm=algorithm, max_new_tokens=30)
     assert len(padding) >= 4
     assert max(padding) > 0.15
+
+
+@pytest.mark.parametrize(
+    ("update", "saved"),
+    [({}, 2), ({"gradient_accumulation": 2}, 0), ({"iterations": 2}, 0)],
+)
+def test_rollouts_are_read_once_where_they_are_used_once(
+    params: Params,
+    policy_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    update: dict[str, Any],
+    saved: int,
+) -> None:
+    method = "_get_per_token_logps_and_entropies"
+    read, reads, weights = getattr(_Unpadded, method), [0], []
+
+    def counted(self: Any, model: Any, *args: Any, **settings: Any) -> Any:
+        reads[-1] += model is self.model
+        return read(self, model, *args, **settings)
+
+    monkeypatch.setattr(_Unpadded, method, counted)
+    for once in (True, False):
+        if not once:  # as TRL does
+            monkeypatch.delattr(_Rloo, method)
+        policy = load("policy", policy_folder, params.compute)
+        train(policy, params, lengths, tmp_path / "curve.csv", **update)
+        weights.append(torch.nn.utils.parameters_to_vector(policy[0].parameters()).detach())
+        reads.append(0)
+    assert reads[1] - reads[0] == saved
+    torch.testing.assert_close(*weights, rtol=0, atol=1e-5)
 
 
 def test_without_a_penalty_there_is_no_kl(policy: Any, params: Params, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 from scipy import stats
-from sklearn import metrics
 
 from inverse_rlhf.measures.distance import epic_distance, starc_distance
 
@@ -94,12 +93,15 @@ def label_agreement(
     positive, count = int(toxic.sum()), len(toxic)
     kept = count - positive - (alarms - hits)
     above = stats.rankdata(-reward)[toxic].sum() - positive * (positive + 1) / 2
+    # Of all texts and of toxic ones, how many are called toxic when a given toxic one just is.
+    of_all = stats.rankdata(reward, "max")[toxic]
+    of_toxic = stats.rankdata(reward[toxic], "max")
     return {
         "accuracy": (hits + kept) / count,
         "balanced_accuracy": (hits / positive + kept / (count - positive)) / 2,
         "f1": 2 * hits / (alarms + positive),
         "roc_auc": float(above / (positive * (count - positive))),
-        "average_precision": float(metrics.average_precision_score(toxic, -reward)),
+        "average_precision": float((of_toxic / of_all).mean()),
     }
 
 
