@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.stats import kendalltau, pearsonr, spearmanr
 from sklearn import metrics
 
 from inverse_rlhf.irl.selection import median_run
@@ -24,6 +25,7 @@ from inverse_rlhf.measures.agreement import (
     Truth,
     best_accuracy,
     compare,
+    correlations,
     label_agreement,
 )
 from inverse_rlhf.measures.distance import epic_distance, starc_distance
@@ -217,6 +219,21 @@ def test_label_agreement_is_that_of_scikit_learn(
     )
     assert found["f1"] == pytest.approx(metrics.f1_score(toxic, called, zero_division=0))
     assert found["roc_auc"] == pytest.approx(metrics.roc_auc_score(toxic, -reward.ravel()))
+    precision = metrics.average_precision_score(toxic, -reward.ravel())
+    assert found["average_precision"] == pytest.approx(precision)
+
+
+@given(REWARDS, REWARDS)
+def test_correlations_are_those_of_scipy(reward: np.ndarray, other: np.ndarray) -> None:
+    found = correlations(reward.ravel(), other.ravel())
+    if np.ptp(reward) == 0 or np.ptp(other) == 0:
+        assert np.isnan(list(found.values())).all()
+        return
+    functions = {"pearson": pearsonr, "spearman": spearmanr, "kendall": kendalltau}
+    assert list(found) == list(functions)
+    for name, function in functions.items():
+        expected = function(reward.ravel(), other.ravel()).statistic
+        assert found[name] == pytest.approx(expected, abs=1e-9)
 
 
 @given(REWARDS, REWARDS)

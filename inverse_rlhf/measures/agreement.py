@@ -1,6 +1,5 @@
 """How well a recovered reward agrees with the true one: labels, correlations, pairs, distances."""
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,8 +86,8 @@ def label_agreement(
     called = reward < threshold
     if toxic.all() or not toxic.any():
         return {"accuracy": float((called == toxic).mean()), **dict.fromkeys(METRICS[1:5], np.nan)}
-    # From the four counts and the ranks: scikit-learn checks its input anew in every function,
-    # which took most of the time of a bootstrap.
+    # From the four counts and the ranks, as correlations are below: the functions of scikit-learn
+    # and scipy check their input anew, which took most of the time of a bootstrap.
     hits, alarms = int((called & toxic).sum()), int(called.sum())
     positive, count = int(toxic.sum()), len(toxic)
     kept = count - positive - (alarms - hits)
@@ -120,11 +119,10 @@ def correlations(
     first: Float[np.ndarray, " texts"], second: Float[np.ndarray, " texts"]
 ) -> dict[str, float]:
     """Pearson, Spearman and Kendall (tau-b) correlation; NaN where one is constant."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.ConstantInputWarning)
-        warnings.simplefilter("ignore", stats.NearConstantInputWarning)
-        return {
-            "pearson": float(stats.pearsonr(first, second).statistic),
-            "spearman": float(stats.spearmanr(first, second).statistic),
-            "kendall": float(stats.kendalltau(first, second).statistic),
-        }
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return dict.fromkeys(("pearson", "spearman", "kendall"), np.nan)
+    return {
+        "pearson": float(np.corrcoef(first, second)[0, 1]),
+        "spearman": float(np.corrcoef(stats.rankdata(first), stats.rankdata(second))[0, 1]),
+        "kendall": float(stats.kendalltau(first, second).statistic),
+    }
