@@ -91,17 +91,26 @@ def label_agreement(
     hits, alarms = int((called & toxic).sum()), int(called.sum())
     positive, count = int(toxic.sum()), len(toxic)
     kept = count - positive - (alarms - hits)
-    above = stats.rankdata(-reward)[toxic].sum() - positive * (positive + 1) / 2
-    # Of all texts and of toxic ones, how many are called toxic when a given toxic one just is.
-    of_all = stats.rankdata(reward, "max")[toxic]
-    of_toxic = stats.rankdata(reward[toxic], "max")
+    ranks, last = _ranks(reward)
+    below = ranks[toxic].sum() - positive * (positive + 1) / 2
+    # Of toxic texts, how many are called toxic when a given one just is.
+    of_toxic = np.bincount(last[toxic], minlength=count + 1).cumsum()[last[toxic]]
     return {
         "accuracy": (hits + kept) / count,
         "balanced_accuracy": (hits / positive + kept / (count - positive)) / 2,
         "f1": 2 * hits / (alarms + positive),
-        "roc_auc": float(above / (positive * (count - positive))),
-        "average_precision": float((of_toxic / of_all).mean()),
+        "roc_auc": float(1 - below / (positive * (count - positive))),
+        "average_precision": float((of_toxic / last[toxic]).mean()),
     }
+
+
+def _ranks(
+    values: Float[np.ndarray, " texts"],
+) -> tuple[Float[np.ndarray, " texts"], Integer[np.ndarray, " texts"]]:
+    """Ranks from 1: of equal values their mean, and the last of them."""
+    _, kind, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = counts.cumsum()
+    return (last - (counts - 1) / 2)[kind], last[kind]
 
 
 def best_accuracy(reward: Float[np.ndarray, "*texts"], toxic: Bool[np.ndarray, "*texts"]) -> float:
@@ -123,6 +132,6 @@ def correlations(
         return dict.fromkeys(("pearson", "spearman", "kendall"), np.nan)
     return {
         "pearson": float(np.corrcoef(first, second)[0, 1]),
-        "spearman": float(np.corrcoef(stats.rankdata(first), stats.rankdata(second))[0, 1]),
+        "spearman": float(np.corrcoef(_ranks(first)[0], _ranks(second)[0])[0, 1]),
         "kendall": float(stats.kendalltau(first, second).statistic),
     }
