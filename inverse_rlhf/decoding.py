@@ -3,7 +3,7 @@
 `generate` of transformers carries a finished completion along until the last one of its batch is
 finished; here it leaves the batch. A token is drawn where a uniform number falls in the cumulative
 probabilities. That number is a hash of the completion's key and the position, so that a completion
-depends on no other one.
+depends on no other one, but for how the model's products are rounded in batches of another size.
 """
 
 from typing import Any
@@ -12,15 +12,32 @@ import torch
 from transformers import (
     GenerationConfig,
     LogitsProcessorList,
+    MinLengthLogitsProcessor,
+    MinNewTokensLengthLogitsProcessor,
     PreTrainedModel,
     StoppingCriteriaList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
 )
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers.generation.utils import ALL_CACHE_NAMES
 
 # Multipliers of the 32-bit integer hash lowbias32 (Wellons, "Prospecting for hash functions",
 # 2018), as signed integers.
 _FACTORS = (0x7FEB352D, 0x846CA68B - (1 << 32))
 _WHOLE = 2.0**40  # a probability of 1 as an integer
 _WORTH_DROPPING = 1 / 8  # of a batch; dropping rows copies the others' keys and values
+# Of these it is known how to drop rows: layers of a cache that hold keys and values alone, and
+# processors that keep nothing of a row. Others, such as recurrent layers, inherit the former.
+_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
+_PROCESSORS = (
+    MinLengthLogitsProcessor,
+    MinNewTokensLengthLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 
 def hash32(values: torch.Tensor) -> torch.Tensor:
@@ -114,18 +131,22 @@ def decode(
         finished |= stopping_criteria(texts, None)
         if finished.all():
             break
-        if finished.float().mean() >= _WORTH_DROPPING and _can_drop(model_kwargs):
+        if finished.float().mean() >= _WORTH_DROPPING and _can_drop(model_kwargs, logits_processor):
             kept = (~finished).nonzero().squeeze(1)
             model_kwargs = _rows_of(model_kwargs, kept, len(texts))
             texts, rows, finished = texts[kept], rows[kept], finished[kept]
     return torch.cat([prompts, completions[:, : position + 1]], dim=1)
 
 
-def _can_drop(model_kwargs: dict[str, Any]) -> bool:
-    """Not every kind of cache can: those of fixed size and of recurrent layers cannot."""
-    cache = model_kwargs.get("past_key_values")
-    layers = getattr(cache, "layers", [])
-    return cache is None or all(hasattr(layer, "batch_select_indices") for layer in layers)
+def _can_drop(model_kwargs: dict[str, Any], logits_processor: LogitsProcessorList) -> bool:
+    """Whether all that is kept of a row is known."""
+    caches = [model_kwargs.get(name) for name in ALL_CACHE_NAMES]
+    layers = [
+        layer for cache in caches if cache is not None for layer in getattr(cache, "layers", [None])
+    ]
+    return all(type(layer) in _LAYERS for layer in layers) and all(
+        type(processor) in _PROCESSORS for processor in logits_processor
+    )
 
 
 def _rows_of(model_kwargs: dict[str, Any], kept: torch.Tensor, count: int) -> dict[str, Any]:

@@ -94,8 +94,10 @@ def train_on_reward(
             callbacks=[recorder],
         )
         model.generate = functools.partial(model.generate, custom_generate=decode)
-        _train(trainer, recorder)
-    del model.generate  # the class's again
+        try:
+            _train(trainer, recorder)
+        finally:
+            del model.generate  # the class's again
     model.requires_grad_(True)
     seconds = time.monotonic() - started
     return {
@@ -155,7 +157,8 @@ def _config(
         beta=params.kl_coef,
         epsilon=params.clip,
         max_completion_length=params.max_new_tokens,
-        generation_kwargs={"min_new_tokens": params.min_new_tokens},
+        # Of a policy's own settings beams would multiply the rollouts.
+        generation_kwargs={"min_new_tokens": params.min_new_tokens, "num_beams": 1},
         temperature=params.temperature,
         top_k=params.top_k,
         top_p=params.top_p,

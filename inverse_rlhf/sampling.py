@@ -1,5 +1,5 @@
 """Completions that depend on nothing but the policy, the seed, the prompt and the sample's number:
-neither on the batch that they are computed in nor on the order of the prompts.
+neither on the order of the prompts nor, but for rounding, on the batch they are computed in.
 """
 
 import zlib
@@ -118,6 +118,8 @@ def _generate(
         temperature=params.temperature,
         top_k=params.top_k,
         top_p=params.top_p,
+        num_beams=1,
+        num_return_sequences=1,
         min_new_tokens=params.min_new_tokens,
         max_new_tokens=params.max_new_tokens,
         eos_token_id=model.generation_config.eos_token_id or tokenizer.eos_token_id,

@@ -223,6 +223,11 @@ def test_label_agreement_is_that_of_scikit_learn(
     assert found["average_precision"] == pytest.approx(precision)
 
 
+def test_broken_rewards_have_no_metrics() -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        label_agreement(np.array([1.0, np.nan, 0.0]), np.array([0, 1, 1]))
+
+
 @given(REWARDS, REWARDS)
 def test_correlations_are_those_of_scipy(reward: np.ndarray, other: np.ndarray) -> None:
     found = correlations(reward.ravel(), other.ravel())

@@ -8,7 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from transformers import GenerationConfig, RobertaConfig, RobertaForSequenceClassification
+from transformers import (
+    AutoModelForCausalLM,
+    FalconH1Config,
+    GenerationConfig,
+    MambaConfig,
+    MistralConfig,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
 
 from inverse_rlhf import decoding
 from inverse_rlhf.decoding import decode, draw_tokens, random_keys
@@ -119,11 +127,59 @@ def test_a_finished_completion_leaves_the_batch(
     )
     found = decoded()
     assert rows[0] == len(texts) > rows[-1]
-    monkeypatch.setattr(decoding, "_can_drop", lambda _: False)
+    monkeypatch.setattr(decoding, "_can_drop", lambda *_: False)
     torch.testing.assert_close(found, decoded())
     assert rows[-1] == len(texts)
     if not sample:
         torch.testing.assert_close(found, model.generate(**batch, generation_config=config))
+
+
+SMALL = {
+    "vocab_size": 40,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 5,
+}
+HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64}
+KINDS = {
+    "recurrent": MambaConfig(**SMALL, state_size=8),
+    "sliding_window": MistralConfig(**SMALL, **HEADS, sliding_window=6),
+    "hybrid": FalconH1Config(
+        **SMALL, **HEADS, mamba_d_ssm=32, mamba_n_heads=4, mamba_d_head=8, mamba_d_state=8
+    ),
+}
+
+
+@pytest.mark.parametrize("settings", [{}, {"repetition_penalty": 1.5}])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_policy_decodes_as_transformers_does(
+    kind: str, settings: dict[str, float]
+) -> None:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(KINDS[kind]).eval()
+    prompts = torch.randint(10, 40, (30, 6))
+    config = GenerationConfig(
+        do_sample=False,
+        max_new_tokens=20,
+        eos_token_id=list(range(2, 40, 3)),
+        pad_token_id=0,
+        **settings,
+    )
+    generate = partial(
+        model.generate, prompts, attention_mask=torch.ones_like(prompts), generation_config=config
+    )
+    torch.testing.assert_close(generate(custom_generate=decode), generate())
+
+
+def test_beams_of_a_policy_are_not_ours(policy: Any, params: Params, tmp_path: Path) -> None:
+    model, _ = policy
+    expected = sampled(policy, params)
+    model.generation_config.num_beams = 3
+    pd.testing.assert_frame_equal(sampled(policy, params), expected)
+    train(policy, params, lengths, tmp_path / "curve.csv")
+    assert "generate" not in vars(model)
 
 
 def test_prompt_too_long_is_one_line(policy: Any, params: Params) -> None:
@@ -343,4 +399,5 @@ def test_broken_rewards_and_divergence_stop(policy: Any, params: Params, tmp_pat
         train(policy, params, lengths, curve, lr=0.5, max_kl=0.01, steps=20)
     with pytest.raises(UserError, match="diverged"):
         train(policy, params, lengths, curve, lr=1e9, max_kl=1e30, steps=20)
+    assert "generate" not in vars(policy[0])
     assert list(tmp_path.iterdir()) == []

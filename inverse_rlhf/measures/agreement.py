@@ -81,7 +81,12 @@ def label_agreement(
     Args:
         toxic: 1 or True for toxic, the positive class, of shape (texts,).
         threshold: texts with a lower reward are called toxic.
+
+    Raises:
+        ValueError: a reward is not finite.
     """
+    if not np.isfinite(reward).all():
+        raise ValueError("a reward is not finite")
     toxic = np.asarray(toxic).astype(bool)
     called = reward < threshold
     if toxic.all() or not toxic.any():
