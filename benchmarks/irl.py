@@ -25,7 +25,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from inverse_rlhf.cli import keep_freed_memory
+from inverse_rlhf.cli import manage_memory
 from inverse_rlhf.corpus import generate_comments
 from inverse_rlhf.features import hidden_states
 from inverse_rlhf.irl.linear import fit_heads
@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=10)
     options = parser.parse_args()
-    keep_freed_memory()
+    manage_memory()
     params = load_params()
     compute = params.compute.model_copy(update={"device": "cpu"})
     many_heads(params.irl, pairs=4000, features=128)

@@ -18,7 +18,7 @@ import numpy as np
 from trl import RLOOTrainer
 
 from inverse_rlhf import policy_gradient
-from inverse_rlhf.cli import keep_freed_memory
+from inverse_rlhf.cli import manage_memory
 from inverse_rlhf.matmul import onednn_products
 from inverse_rlhf.models import load
 from inverse_rlhf.params import load_params
@@ -49,7 +49,7 @@ def seconds() -> float:
 
 def main() -> None:
     """Measure and print."""
-    keep_freed_memory()
+    manage_memory()
     # Without a decoding function `generate` takes its own.
     theirs = mock.patch.multiple(policy_gradient, decode=None, _Rloo=RLOOTrainer)
     ways: dict[str, Any] = {"ours": contextlib.nullcontext(), "theirs": theirs}

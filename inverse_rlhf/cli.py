@@ -2,6 +2,7 @@
 
 import argparse
 import ctypes
+import gc
 import inspect
 import logging
 import os
@@ -16,6 +17,10 @@ from inverse_rlhf.params import Params, load_params
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
+# Until `manage_memory`: imports make millions of objects, all of which stay, and looking for
+# garbage among them takes a seventh of the time of importing transformers.
+gc.disable()
+
 
 def run_stage(main: Callable[[Params], None]) -> None:
     """Call `main` with the params of the working directory.
@@ -25,13 +30,13 @@ def run_stage(main: Callable[[Params], None]) -> None:
     """
     argparse.ArgumentParser(description=inspect.getdoc(inspect.getmodule(main))).parse_args()
     die_with_parent()
-    keep_freed_memory()
     try:
         params = load_params()
         seed_everything(params.seed)
         quieten()
         from inverse_rlhf.matmul import onednn_products  # late, as torch is: bad params fail fast
 
+        manage_memory()
         with onednn_products():
             main(params)
     except UserError as error:
@@ -69,10 +74,12 @@ def die_with_parent() -> None:
             sys.exit(1)
 
 
-def keep_freed_memory() -> None:
+def manage_memory() -> None:
     """Let glibc reuse large freed blocks: training on a CPU spends a third of its time otherwise
-    on mapping logits anew at every step.
+    on mapping logits anew at every step. And collect garbage again, but for what is imported.
     """
+    gc.freeze()
+    gc.enable()
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_MMAP_MAX, 0)

@@ -28,6 +28,7 @@ from transformers.generation.utils import ALL_CACHE_NAMES
 _FACTORS = (0x7FEB352D, 0x846CA68B - (1 << 32))
 _WHOLE = 2.0**40  # a probability of 1 as an integer
 _WORTH_DROPPING = 1 / 8  # of a batch; dropping rows copies the others' keys and values
+_NOT_FINITE = "the policy's probabilities are not finite"
 # Of these it is known how to drop rows: layers of a cache that hold keys and values alone, and
 # processors that keep nothing of a row. Others, such as recurrent layers, inherit the former.
 _LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
@@ -76,7 +77,7 @@ def draw_tokens(scores: torch.Tensor, keys: torch.Tensor, position: int) -> torc
     # Sums of integers are exact: the same on every device and in every batch.
     cumulative = (scores.float().softmax(-1).double() * _WHOLE).long().cumsum(-1)
     if (cumulative[:, -1] < _WHOLE / 2).any():
-        raise FloatingPointError("the policy's probabilities are not finite")
+        raise FloatingPointError(_NOT_FINITE)
     point = (uniform * cumulative[:, -1]).long()
     return torch.searchsorted(cumulative, point[:, None], right=True).squeeze(1)
 
@@ -98,6 +99,9 @@ def decode(
         input_ids: int64 of shape (rows, tokens), prompts padded on the left.
         keys: int32 of shape (rows,), one key a completion; None: from torch's own generator.
         synced_gpus: not supported; the pipeline runs in one process.
+
+    Raises:
+        FloatingPointError: the policy's probabilities are not finite.
 
     Returns:
         int64 of shape (rows, tokens + longest completion): prompts and completions, these padded
@@ -124,6 +128,8 @@ def decode(
         scores = logits_processor(texts, output.logits[:, -1].float())
         if generation_config.do_sample:
             tokens = draw_tokens(scores, keys[rows], position)
+        elif scores.isnan().any():
+            raise FloatingPointError(_NOT_FINITE)
         else:
             tokens = scores.argmax(-1)
         completions[rows[~finished], position] = tokens[~finished]

@@ -10,6 +10,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -62,7 +63,7 @@ def load(
     """A model in evaluation mode, on its device, with float32 weights, and its tokenizer.
 
     The tokenizer pads (with end-of-text where it has no padding token) and never adds spaces or
-    cleans up when it decodes.
+    cleans up when it decodes. Of a policy's own generation settings only its tokens are kept.
 
     Args:
         kind: policy or classifier.
@@ -99,6 +100,8 @@ def load(
     if broken:
         raise UserError(f"{name} is broken: its weights {broken[0]} are not finite")
     _set_padding(model, tokenizer, name)
+    if kind == "policy":
+        _forget_decoding(model, tokenizer.pad_token_id)
     model.name_or_path = str(source)
     return model.to(device_of(compute)).eval(), tokenizer
 
@@ -232,6 +235,15 @@ def _set_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, nam
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.clean_up_tokenization_spaces = False
     model.config.pad_token_id = tokenizer.pad_token_id
-    generation = getattr(model, "generation_config", None)
-    if generation is not None:
-        generation.pad_token_id = tokenizer.pad_token_id
+
+
+def _forget_decoding(model: PreTrainedModel, pad_token_id: int) -> None:
+    """Keep the end-of-text tokens, and nothing else, of how the folder says to decode.
+
+    Beams, penalties or a cut of its own would change what is sampled, but not the likelihoods, and
+    everything measured here takes completions for samples of the policy.
+    """
+    own = model.generation_config
+    model.generation_config = GenerationConfig(
+        bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=pad_token_id
+    )

@@ -157,8 +157,7 @@ def _config(
         beta=params.kl_coef,
         epsilon=params.clip,
         max_completion_length=params.max_new_tokens,
-        # Of a policy's own settings beams would multiply the rollouts.
-        generation_kwargs={"min_new_tokens": params.min_new_tokens, "num_beams": 1},
+        generation_kwargs={"min_new_tokens": params.min_new_tokens},
         temperature=params.temperature,
         top_k=params.top_k,
         top_p=params.top_p,
@@ -248,8 +247,7 @@ class _Rloo(_Unpadded, RLOOTrainer):
         read: Callable[..., Any] = super()._get_per_token_logps_and_entropies
         if self._kept is not None and torch.is_grad_enabled():
             (kept, found), self._kept = self._kept, None
-            # TRL shuffles in between. Rollouts with the same tokens have the same values.
-            order = (input_ids[:, None] == kept).all(-1).int().argmax(1)
+            order = _places(input_ids, kept)  # TRL shuffles in between
             return (*(values[order] for values in found[:2]), found[2])
         once = self.args.gradient_accumulation_steps == self.args.num_iterations == 1
         if model is not self.model or not once or self.args.activation_checkpointing:
@@ -259,6 +257,16 @@ class _Rloo(_Unpadded, RLOOTrainer):
             logps, *others = read(model, input_ids, *args, **settings)
         self._kept = input_ids, (logps, *others)
         return logps.detach(), None, None
+
+
+def _places(rows: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
+    """Where each of `rows`, (rows, tokens), stands `among` the same rows in another order; of equal
+    ones any place.
+    """
+    _, kind = torch.unique(torch.cat([among, rows]), dim=0, return_inverse=True)
+    place = torch.empty_like(kind)
+    place[kind[: len(among)]] = torch.arange(len(among), device=kind.device)
+    return place[kind[len(among) :]]
 
 
 class _Grpo(_Unpadded, GRPOTrainer):

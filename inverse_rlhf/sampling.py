@@ -118,8 +118,6 @@ def _generate(
         temperature=params.temperature,
         top_k=params.top_k,
         top_p=params.top_p,
-        num_beams=1,
-        num_return_sequences=1,
         min_new_tokens=params.min_new_tokens,
         max_new_tokens=params.max_new_tokens,
         eos_token_id=model.generation_config.eos_token_id or tokenizer.eos_token_id,

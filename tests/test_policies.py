@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import (
     AutoModelForCausalLM,
     FalconH1Config,
@@ -26,6 +27,7 @@ from inverse_rlhf.models import load
 from inverse_rlhf.params import Params
 from inverse_rlhf.policy_gradient import (
     CURVE,
+    _places,
     _Rloo,
     _Unpadded,
     standardise,
@@ -173,13 +175,37 @@ def test_every_kind_of_policy_decodes_as_transformers_does(
     torch.testing.assert_close(generate(custom_generate=decode), generate())
 
 
-def test_beams_of_a_policy_are_not_ours(policy: Any, params: Params, tmp_path: Path) -> None:
+def test_how_a_policys_folder_decodes_is_not_ours(
+    policy: Any, params: Params, tmp_path: Path
+) -> None:
+    model, tokenizer = policy
+    own = {"num_beams": 3, "min_p": 0.9, "repetition_penalty": 5.0, "eos_token_id": [0, 5]}
+    GenerationConfig(**own, do_sample=True).save_pretrained(tmp_path)
+    model.config.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    save_file(dict(model.state_dict()), tmp_path / "model.safetensors", {"format": "pt"})
+    found, _ = load("policy", tmp_path, params.compute)
+    assert found.generation_config.eos_token_id == [0, 5]
+    model.generation_config.eos_token_id = [0, 5]
+    pd.testing.assert_frame_equal(
+        sampled((found, tokenizer), params), sampled((model, tokenizer), params)
+    )
+
+
+@pytest.mark.parametrize("decoding", [{"do_sample": True}, {"do_sample": False}])
+def test_nan_is_never_decoded(policy: Any, decoding: dict[str, bool]) -> None:
     model, _ = policy
-    expected = sampled(policy, params)
-    model.generation_config.num_beams = 3
-    pd.testing.assert_frame_equal(sampled(policy, params), expected)
-    train(policy, params, lengths, tmp_path / "curve.csv")
-    assert "generate" not in vars(model)
+    with torch.no_grad():
+        model.get_output_embeddings().weight[7] = float("nan")
+    config = GenerationConfig(max_new_tokens=3, pad_token_id=0, **decoding)
+    with pytest.raises(FloatingPointError, match="not finite"):
+        model.generate(torch.full((2, 3), 5), generation_config=config, custom_generate=decode)
+
+
+def test_rows_are_found_in_another_order() -> None:
+    rows = torch.randint(0, 3, (200, 4), generator=torch.Generator().manual_seed(0))  # some equal
+    shuffled = rows[torch.randperm(200, generator=torch.Generator().manual_seed(1))]
+    torch.testing.assert_close(rows[_places(shuffled, rows)], shuffled)
 
 
 def test_prompt_too_long_is_one_line(policy: Any, params: Params) -> None:
