@@ -242,7 +242,9 @@ class Irl(Group):
         Literal["median_run", "ensemble"] | Natural,
         _word_or_integer("median_run", "ensemble", lowest=0),
     ]
-    threshold: Literal["otsu", "mixture", "median", "midpoint", "positive_unlabelled"]
+    threshold: Literal[
+        "otsu", "mixture", "median", "midpoint", "positive_unlabelled", "human_median"
+    ]
     features: Annotated[list[Feature], Field(min_length=1)]
     blocks: Annotated[Literal["all"] | Count, _word_or_integer("all", lowest=1)]
     pooling: Literal["last", "mean"]

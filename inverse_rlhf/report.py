@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from inverse_rlhf.irl.thresholds import THRESHOLDS, otsu
+from inverse_rlhf.irl.thresholds import otsu, thresholds
 from inverse_rlhf.likelihood import KEYS
 from inverse_rlhf.measures.agreement import (
     METRICS,
@@ -122,13 +122,17 @@ class Candidate:
 
     @classmethod
     def of_series(cls, values: pd.Series, threshold: str) -> "Candidate":
-        """One reward by split, source, prompt_id and sample, with the threshold of that name."""
-        base, aligned = (
-            values.loc[("valid", source)].to_numpy(dtype=np.float64)
-            for source in ("base", "aligned")
-        )
+        """One reward by split, source, prompt_id and sample, with the threshold of that name.
+
+        Where human comments have no such reward, the base policy's texts stand for them.
+        """
+        valid = {
+            str(source): part.to_numpy(dtype=np.float64)
+            for source, part in values.loc["valid"].groupby(level="source")
+        }
+        cuts = thresholds(**({"human": valid["base"]} | valid))
         matrix = completion_matrix(values.loc["test"], ["base", "aligned"])
-        return cls([matrix], [THRESHOLDS[threshold](base, aligned)])
+        return cls([matrix], [cuts[threshold]])
 
     def compare(self, truth: Truth) -> list[dict[str, float]]:
         """The metrics of every run."""
@@ -193,6 +197,7 @@ def reward_report(
     human_labels: bool,
     resamples: int,
     seed: int,
+    jobs: int = 1,
 ) -> dict[str, Any]:
     """The content of metrics/reward.json (design, section 5).
 
@@ -205,6 +210,7 @@ def reward_report(
         threshold: name of the one that the runs are cut by.
         human_labels: compare with the labels of human comments too: they say what the true reward
             says only where toxicity is part of it.
+        jobs: processes that share the resampling.
     """
     truth, fitted = test_truth(scores, cut), by_kind["fit"]
     candidates = {kind: Candidate.of_runs(rewards) for kind, rewards in by_kind.items()}
@@ -212,7 +218,8 @@ def reward_report(
     candidates |= {
         str(name): Candidate.of_series(values, threshold) for name, values in alone.items()
     }
-    values, draws = _bootstrapped(candidates, truth, resamples, seed)
+    drawing = {"resamples": resamples, "seed": seed, "jobs": jobs}
+    values, draws = _bootstrapped(candidates, truth, **drawing)
     tables = {
         name: _of_runs(values[name], draws[name])
         if name in by_kind
@@ -235,7 +242,7 @@ def reward_report(
     }
     if human_labels:
         comments = {"fit": Candidate.of_runs(fitted, ("human", "aligned"), to=2)}
-        on_comments, drawn = _bootstrapped(comments, human_truth(scores, cut), resamples, seed)
+        on_comments, drawn = _bootstrapped(comments, human_truth(scores, cut), **drawing)
         report["human"] = _of_runs(on_comments["fit"], drawn["fit"])
     if "plain" in values:
         report["plain"] = tables["plain"]
@@ -244,12 +251,12 @@ def reward_report(
 
 
 def _bootstrapped(
-    candidates: dict[str, Candidate], truth: Truth, resamples: int, seed: int
+    candidates: dict[str, Candidate], truth: Truth, **drawing: int
 ) -> tuple[dict[str, list[dict[str, float]]], dict[str, pd.DataFrame]]:
     """Every candidate's metrics, of each run on all prompts and on resamples of the prompts."""
     values = {name: candidate.compare(truth) for name, candidate in candidates.items()}
     on_rows = {name: _on_rows(candidate, truth) for name, candidate in candidates.items()}
-    draws = bootstrap_runs(on_rows, values, len(truth.reward), resamples=resamples, seed=seed)
+    draws = bootstrap_runs(on_rows, values, len(truth.reward), **drawing)
     # A median of drawn runs plus a change in another one may leave a metric's range.
     lowest = pd.Series({name: -1.0 if name in _SIGNED else 0.0 for name in METRICS})
     return values, {name: rows.clip(lowest, 1.0, axis=1) for name, rows in draws.items()}

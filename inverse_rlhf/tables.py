@@ -52,6 +52,7 @@ IRL_RUNS = _schema(
     ("threshold_median", pa.float64(), True),
     ("threshold_midpoint", pa.float64(), True),
     ("threshold_positive_unlabelled", pa.float64(), True),
+    ("threshold_human_median", pa.float64(), True),
 )
 IRL_SCORES = _schema(
     ("kind", _CATEGORY),

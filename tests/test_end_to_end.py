@@ -50,11 +50,13 @@ SMALL = {
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def execute(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+def execute(
+    folder: Path, *command: str, check: bool = True, threads: str = "2"
+) -> subprocess.CompletedProcess[str]:
     binaries = str(Path(sys.executable).parent)
     environment = os.environ | {
         "PATH": binaries + os.pathsep + os.environ["PATH"],
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads),
         "HF_HUB_OFFLINE": "1",
         "DVC_NO_ANALYTICS": "1",
         "GIT_AUTHOR_NAME": "t",
@@ -177,7 +179,7 @@ def test_irl_change_reruns_the_last_three(clone: Path) -> None:
 
 def test_queue_of_two(clone: Path) -> None:
     execute(clone, "dvc", "exp", "run", "--queue", "-S", "irl.lr=0.0006,0.0007")
-    execute(clone, "dvc", "queue", "start", "-j", "2")
+    execute(clone, "dvc", "queue", "start", "-j", "2", threads="1")
     for _ in range(180):
         status = execute(clone, "dvc", "queue", "status").stdout
         if status.count("Success") == 2 or "Failed" in status:

@@ -1,6 +1,6 @@
 """Distances, agreement, intervals and text measures: invariances, twins and cases by hand."""
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,6 @@ from sklearn import metrics
 
 from inverse_rlhf.irl.selection import median_run
 from inverse_rlhf.irl.thresholds import (
-    THRESHOLDS,
     median,
     midpoint,
     otsu,
@@ -39,6 +38,7 @@ from inverse_rlhf.measures.intervals import (
 )
 from inverse_rlhf.measures.runs import agreement_report, correlation_table
 from inverse_rlhf.measures.text import distinct, empty, repeated
+from inverse_rlhf.params import Irl
 
 REWARDS = arrays(np.float64, (6, 4), elements=st.integers(-100, 100).map(float))
 OFFSETS = arrays(np.float64, (6, 1), elements=st.integers(-50, 50).map(float))
@@ -115,20 +115,21 @@ def test_every_threshold_cuts_between_two_kinds() -> None:
     """Base texts are good or bad, aligned ones good: the best cut is near 0."""
     generator = np.random.default_rng(4)
     good, bad = generator.normal(3, 1, 600), generator.normal(-3, 1, 400)
-    found = thresholds(np.concatenate([good[:300], bad]), good[300:])
-    assert set(found) == set(THRESHOLDS)
-    for name in set(found) - {"median", "midpoint"}:  # more than half are bad
+    human = np.concatenate([good[:400], bad])
+    found = thresholds(human[100:], good[300:], human)
+    assert set(found) == set(get_args(Irl.model_fields["threshold"].annotation))
+    for name in set(found) - {"median", "midpoint"}:  # more than half of base texts are bad
         assert abs(found[name]) < 1.2, name
     assert found["midpoint"] > found["otsu"]
     for scale in (1e-3, 1e-8):
-        small = thresholds(scale * np.concatenate([good[:300], bad]), scale * good[300:])
+        small = thresholds(scale * human[100:], scale * good[300:], scale * human)
         for name, cut in found.items():
             assert small[name] / scale == pytest.approx(cut, rel=1e-3, abs=1e-3), name
 
 
 @pytest.mark.parametrize("base", [np.zeros(9), np.array([1.0])])
 def test_thresholds_of_constant_scores(base: np.ndarray) -> None:
-    assert all(np.isfinite(value) for value in thresholds(base, base).values())
+    assert all(np.isfinite(value) for value in thresholds(base, base, base).values())
 
 
 def truth(reward: np.ndarray) -> Truth:
@@ -273,6 +274,8 @@ def test_candidates_are_compared_on_the_same_resamples() -> None:
     whole = {name: [mean(np.arange(50))] for name in ("first", "second")}
     runs: Any = {name: [mean] for name in whole}
     draws = bootstrap_runs(runs, whole, 50, resamples=200, seed=0)
+    shared = bootstrap_runs(runs, whole, 50, resamples=200, seed=0, jobs=2)
+    assert all(draws[name].equals(shared[name]) for name in draws)
     assert draws["first"]["mean"].std() > 0
     pd.testing.assert_frame_equal(draws["first"], draws["second"])
 

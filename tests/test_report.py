@@ -68,6 +68,10 @@ def test_single_rewards_and_their_threshold() -> None:
     assert 1 < length.thresholds[0] < 4
     assert Candidate.of_series(found["length"], "median").thresholds == [2.5]
     assert Candidate.of_series(found["length"], "midpoint").thresholds == [3.0]
+    assert Candidate.of_series(found["length"], "human_median").thresholds == [2.5]
+    human = pd.Series(9.0, pd.MultiIndex.from_tuples([("valid", "human", 0, 0)], names=index.names))
+    both = pd.concat([found["length"], human]).sort_index()
+    assert Candidate.of_series(both, "human_median").thresholds == [9.0]
 
 
 def test_report_says_which_method_and_which_threshold_is_better() -> None:

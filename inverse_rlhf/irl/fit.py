@@ -318,13 +318,13 @@ def _described(rewards: np.ndarray, texts: pd.DataFrame, params: Irl) -> dict[st
     """Mean, std and thresholds of a reward, from the rewards of all texts."""
     fitted = rewards[texts["split"] == "irl"].astype(np.float64)
     valid = texts["split"] == "valid"
-    base, aligned = (
-        rewards[valid & (texts["source"] == source)].astype(np.float64)
-        for source in ("base", "aligned")
-    )
+    scores = {
+        source: rewards[valid & (texts["source"] == source)].astype(np.float64)
+        for source in ("base", "aligned", "human")
+    }
     with warnings.catch_warnings():  # of a mixture fitted to a reward that is constant
         warnings.simplefilter("ignore")
-        cuts = thresholds(base, aligned)
+        cuts = thresholds(**scores)
     return {
         "mean": fitted.mean(),
         "std": max(fitted.std(), np.finfo(np.float32).tiny),

@@ -1,4 +1,4 @@
-"""Decision thresholds, found without the true reward from two policies' scores."""
+"""Decision thresholds, found without the true reward or any label."""
 
 from collections.abc import Callable
 
@@ -78,7 +78,7 @@ def positive_unlabelled(base: Scores, aligned: Scores) -> float:
     return float(cuts[error.argmin()])
 
 
-THRESHOLDS: dict[str, Callable[[Scores, Scores], float]] = {
+_OF_POLICIES: dict[str, Callable[[Scores, Scores], float]] = {
     "otsu": otsu,
     "mixture": mixture,
     "median": median,
@@ -87,10 +87,16 @@ THRESHOLDS: dict[str, Callable[[Scores, Scores], float]] = {
 }
 
 
-def thresholds(base: Scores, aligned: Scores) -> dict[str, float]:
-    """Every threshold by name, from the two policies' valid scores; texts below are called toxic.
+def thresholds(base: Scores, aligned: Scores, human: Scores) -> dict[str, float]:
+    """Every threshold by name, from scores of valid texts; texts below are called toxic.
+
+    `human_median` is the median score of human comments. Where these were balanced by sampling,
+    half of them are toxic; the base policy's completions need not be, most of all where they are
+    kept from ending as comments do.
 
     Args:
-        base, aligned: rewards of valid completions, shape (texts,).
+        base, aligned: rewards of both policies' completions, shape (texts,).
+        human: rewards of the comments that the prompts begin, shape (texts,).
     """
-    return {name: function(base, aligned) for name, function in THRESHOLDS.items()}
+    cuts = {name: function(base, aligned) for name, function in _OF_POLICIES.items()}
+    return cuts | {"human_median": float(np.median(human))}
