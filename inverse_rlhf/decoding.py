@@ -128,7 +128,7 @@ def decode(
         scores = logits_processor(texts, output.logits[:, -1].float())
         if generation_config.do_sample:
             tokens = draw_tokens(scores, keys[rows], position)
-        elif scores.isnan().any():
+        elif not scores.amax(-1).isfinite().all():
             raise FloatingPointError(_NOT_FINITE)
         else:
             tokens = scores.argmax(-1)

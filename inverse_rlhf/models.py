@@ -243,7 +243,7 @@ def _forget_decoding(model: PreTrainedModel, pad_token_id: int) -> None:
     Beams, penalties or a cut of its own would change what is sampled, but not the likelihoods, and
     everything measured here takes completions for samples of the policy.
     """
-    own = model.generation_config
+    own = getattr(model, "generation_config", None) or GenerationConfig()
     model.generation_config = GenerationConfig(
         bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=pad_token_id
     )

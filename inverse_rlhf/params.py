@@ -330,6 +330,16 @@ class Params(Group):
         return self
 
     @model_validator(mode="after")
+    def _half_of_the_comments_are_toxic(self) -> "Params":
+        share = self.data.toxic_share
+        if self.irl.threshold == "human_median" and share not in (None, 0.5):
+            raise ValueError(
+                f"irl.threshold human_median takes half of the comments for toxic, but "
+                f"data.toxic_share is {share}: set another threshold"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _scratch_is_large_enough(self) -> "Params":
         """Of a policy trained here the size is known before any work."""
         if self.base_policy.source != "scratch":

@@ -264,7 +264,7 @@ def _places(rows: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
     ones any place.
     """
     _, kind = torch.unique(torch.cat([among, rows]), dim=0, return_inverse=True)
-    place = torch.empty_like(kind)
+    place = torch.full_like(kind, len(among))  # an index error, should a row not be there
     place[kind[: len(among)]] = torch.arange(len(among), device=kind.device)
     return place[kind[len(among) :]]
 

@@ -197,7 +197,6 @@ def reward_report(
     human_labels: bool,
     resamples: int,
     seed: int,
-    jobs: int = 1,
 ) -> dict[str, Any]:
     """The content of metrics/reward.json (design, section 5).
 
@@ -210,7 +209,6 @@ def reward_report(
         threshold: name of the one that the runs are cut by.
         human_labels: compare with the labels of human comments too: they say what the true reward
             says only where toxicity is part of it.
-        jobs: processes that share the resampling.
     """
     truth, fitted = test_truth(scores, cut), by_kind["fit"]
     candidates = {kind: Candidate.of_runs(rewards) for kind, rewards in by_kind.items()}
@@ -218,8 +216,7 @@ def reward_report(
     candidates |= {
         str(name): Candidate.of_series(values, threshold) for name, values in alone.items()
     }
-    drawing = {"resamples": resamples, "seed": seed, "jobs": jobs}
-    values, draws = _bootstrapped(candidates, truth, **drawing)
+    values, draws = _bootstrapped(candidates, truth, resamples, seed)
     tables = {
         name: _of_runs(values[name], draws[name])
         if name in by_kind
@@ -242,7 +239,7 @@ def reward_report(
     }
     if human_labels:
         comments = {"fit": Candidate.of_runs(fitted, ("human", "aligned"), to=2)}
-        on_comments, drawn = _bootstrapped(comments, human_truth(scores, cut), **drawing)
+        on_comments, drawn = _bootstrapped(comments, human_truth(scores, cut), resamples, seed)
         report["human"] = _of_runs(on_comments["fit"], drawn["fit"])
     if "plain" in values:
         report["plain"] = tables["plain"]
@@ -251,12 +248,12 @@ def reward_report(
 
 
 def _bootstrapped(
-    candidates: dict[str, Candidate], truth: Truth, **drawing: int
+    candidates: dict[str, Candidate], truth: Truth, resamples: int, seed: int
 ) -> tuple[dict[str, list[dict[str, float]]], dict[str, pd.DataFrame]]:
     """Every candidate's metrics, of each run on all prompts and on resamples of the prompts."""
     values = {name: candidate.compare(truth) for name, candidate in candidates.items()}
     on_rows = {name: _on_rows(candidate, truth) for name, candidate in candidates.items()}
-    draws = bootstrap_runs(on_rows, values, len(truth.reward), **drawing)
+    draws = bootstrap_runs(on_rows, values, len(truth.reward), resamples=resamples, seed=seed)
     # A median of drawn runs plus a change in another one may leave a metric's range.
     lowest = pd.Series({name: -1.0 if name in _SIGNED else 0.0 for name in METRICS})
     return values, {name: rows.clip(lowest, 1.0, axis=1) for name, rows in draws.items()}

@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from inverse_rlhf.cli import run_stage
 from inverse_rlhf.completions import complete
@@ -77,7 +76,6 @@ def main(params: Params) -> None:
         cut,
         threshold=params.irl.threshold,
         human_labels=weights.toxicity > 0,
-        jobs=torch.get_num_threads(),
         **settings,
     )
     rewards |= weight_report(irl_reward, weights)

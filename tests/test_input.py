@@ -308,6 +308,15 @@ def test_tables_are_checked(tmp_path: Path) -> None:
     assert read_table(tmp_path / "n.parquet", NGRAMS).empty
 
 
+def test_the_median_of_comments_wants_balanced_ones() -> None:
+    content = read_yaml(ROOT / "params.yaml")
+    content["irl"]["threshold"] = "human_median"
+    parse_params(content, "params.yaml")
+    content["data"]["toxic_share"] = 0.3
+    with pytest.raises(UserError, match=r"data\.toxic_share is 0\.3"):
+        parse_params(content, "params.yaml")
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda p: p.stem)
 def test_presets_parse(path: Path) -> None:
     content = read_yaml(ROOT / "params.yaml")

@@ -274,8 +274,6 @@ def test_candidates_are_compared_on_the_same_resamples() -> None:
     whole = {name: [mean(np.arange(50))] for name in ("first", "second")}
     runs: Any = {name: [mean] for name in whole}
     draws = bootstrap_runs(runs, whole, 50, resamples=200, seed=0)
-    shared = bootstrap_runs(runs, whole, 50, resamples=200, seed=0, jobs=2)
-    assert all(draws[name].equals(shared[name]) for name in draws)
     assert draws["first"]["mean"].std() > 0
     pd.testing.assert_frame_equal(draws["first"], draws["second"])
 

@@ -206,6 +206,8 @@ def test_rows_are_found_in_another_order() -> None:
     rows = torch.randint(0, 3, (200, 4), generator=torch.Generator().manual_seed(0))  # some equal
     shuffled = rows[torch.randperm(200, generator=torch.Generator().manual_seed(1))]
     torch.testing.assert_close(rows[_places(shuffled, rows)], shuffled)
+    with pytest.raises(IndexError):
+        rows[_places(shuffled + 9, rows)]
 
 
 def test_prompt_too_long_is_one_line(policy: Any, params: Params) -> None:

@@ -1,4 +1,4 @@
-"""Decision thresholds, found without the true reward or any label."""
+"""Decision thresholds, found without the true reward."""
 
 from collections.abc import Callable
 

@@ -5,11 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 from jaxtyping import Integer
-from joblib import Parallel, delayed
 from scipy import stats
 
 Statistics = dict[str, float]
-Statistic = Callable[[Integer[np.ndarray, " drawn"]], Statistics]  # of some rows of prompts
 
 
 def spread(runs: list[Statistics]) -> dict[str, Statistics]:
@@ -35,7 +33,7 @@ def spread(runs: list[Statistics]) -> dict[str, Statistics]:
 
 
 def bootstrap(
-    statistic: Statistic,
+    statistic: Callable[[Integer[np.ndarray, " drawn"]], Statistics],
     prompts: int,
     *,
     resamples: int,
@@ -58,13 +56,12 @@ def bootstrap(
 
 
 def bootstrap_runs(
-    candidates: dict[str, list[Statistic]],
+    candidates: dict[str, list[Callable[[Integer[np.ndarray, " drawn"]], Statistics]]],
     values: dict[str, list[Statistics]],
     prompts: int,
     *,
     resamples: int,
     seed: int,
-    jobs: int = 1,
 ) -> dict[str, pd.DataFrame]:
     """Resampled medians over runs of several candidates, on the same resamples of prompts.
 
@@ -76,46 +73,21 @@ def bootstrap_runs(
         candidates: for each its runs, as functions of row numbers of prompts.
         values: their metrics on all prompts.
 
-        jobs: processes that share the work; the result does not depend on it.
-
     Returns:
         For each candidate a row a resample and a column a metric; rows of candidates are paired.
     """
     generator = np.random.default_rng(seed)
-    plan = []
+    known = {name: pd.DataFrame(rows).to_numpy() for name, rows in values.items()}
+    draws: dict[str, list[np.ndarray]] = {name: [] for name in candidates}
     for _ in range(resamples):
         rows = generator.integers(prompts, size=prompts)
-        counts = [len(runs) for runs in candidates.values()]
-        plan.append(
-            (rows, [(int(generator.integers(n)), generator.integers(n, size=n)) for n in counts])
-        )
-    share = -(-resamples // jobs)
-    parts = (plan[start : start + share] for start in range(0, resamples, share))
-    known = {name: pd.DataFrame(values[name]).to_numpy() for name in candidates}
-    drawn = Parallel(n_jobs=jobs)(delayed(_resampled)(candidates, known, part) for part in parts)
-    by_candidate = zip(*(row for part in drawn for row in part), strict=True)
-    return {
-        name: pd.DataFrame(rows, columns=list(values[name][0]))
-        for name, rows in zip(candidates, by_candidate, strict=True)
-    }
-
-
-def _resampled(
-    candidates: dict[str, list[Statistic]],
-    known: dict[str, np.ndarray],
-    plan: list[tuple[np.ndarray, list[tuple[int, np.ndarray]]]],
-) -> list[list[np.ndarray]]:
-    """For each resample (rows of prompts; a run and a resample of runs of each candidate) every
-    candidate's metrics.
-    """
-    values = []
-    for rows, chosen in plan:
-        value = []
-        for (name, runs), (run, drawn) in zip(candidates.items(), chosen, strict=True):
-            change = np.array(list(runs[run](rows).values())) - known[name][run]
-            value.append(np.median(known[name][drawn], axis=0) + change)
-        values.append(value)
-    return values
+        for name, runs in candidates.items():
+            table = known[name]
+            run = int(generator.integers(len(runs)))
+            change = np.array(list(runs[run](rows).values())) - table[run]
+            drawn = table[generator.integers(len(runs), size=len(runs))]
+            draws[name].append(np.median(drawn, axis=0) + change)
+    return {name: pd.DataFrame(rows, columns=list(values[name][0])) for name, rows in draws.items()}
 
 
 def with_intervals(value: Statistics, draws: pd.DataFrame) -> dict[str, Statistics]:
