@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from inverse_rlhf.irl.thresholds import otsu, thresholds
+from inverse_rlhf.irl.thresholds import THRESHOLDS, otsu
 from inverse_rlhf.likelihood import KEYS
 from inverse_rlhf.measures.agreement import (
     METRICS,
@@ -130,9 +130,10 @@ class Candidate:
             str(source): part.to_numpy(dtype=np.float64)
             for source, part in values.loc["valid"].groupby(level="source")
         }
-        cuts = thresholds(**({"human": valid["base"]} | valid))
+        base, aligned = valid["base"], valid["aligned"]
+        cut = THRESHOLDS[threshold](base, aligned, valid.get("human", base))
         matrix = completion_matrix(values.loc["test"], ["base", "aligned"])
-        return cls([matrix], [cuts[threshold]])
+        return cls([matrix], [cut])
 
     def compare(self, truth: Truth) -> list[dict[str, float]]:
         """The metrics of every run."""
@@ -165,7 +166,7 @@ def true_cut(scores: pd.DataFrame, weights: Weights) -> float:
     if not any(value for name, value in weights.model_dump().items() if name != "toxicity"):
         return 0.0
     base = scores.loc[scores["source"] == "base", "true_reward"].to_numpy(dtype=np.float64)
-    return otsu(base, base)
+    return otsu(base)
 
 
 def test_truth(scores: pd.DataFrame, cut: float) -> Truth:

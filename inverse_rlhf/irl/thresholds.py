@@ -10,7 +10,7 @@ from sklearn.tree import DecisionTreeRegressor
 Scores = Float[np.ndarray, " _"]
 
 
-def otsu(base: Scores, aligned: Scores) -> float:
+def otsu(base: Scores) -> float:
     """The cut of the base scores of least variance within the two classes (Otsu 1979, eq. 12).
 
     The base policy's texts are a mixture of both kinds. A regression tree of depth one that
@@ -26,30 +26,32 @@ def otsu(base: Scores, aligned: Scores) -> float:
     return float(centre + scale * tree.tree_.threshold[0])
 
 
-def mixture(base: Scores, aligned: Scores) -> float:
+def mixture(base: Scores) -> float:
     """Where a two-component Gaussian mixture of the base scores is as likely one as the other.
 
     The cut is looked for between the two means; `otsu` where there is none.
     """
     if len(base) < 2:
-        return otsu(base, aligned)
+        return otsu(base)
     scale = base.std() or 1.0  # what keeps the variances from 0 is an absolute number
     model = GaussianMixture(2, random_state=0).fit(base[:, None] / scale)
     low, high = np.sort(model.means_[:, 0])
     grid = np.linspace(low, high, 1001)
     upper = model.predict_proba(grid[:, None])[:, model.means_[:, 0].argmax()] >= 0.5
     if not upper.any() or upper.all():
-        return otsu(base, aligned)
+        return otsu(base)
     return float(scale * grid[upper.argmax()])
 
 
-def median(base: Scores, aligned: Scores) -> float:
-    """The median of the base scores: half of the base policy's texts are called toxic.
+def median(scores: Scores) -> float:
+    """The median: half of the texts are called toxic, an assumption in place of a shape.
 
-    An assumption in place of a shape, for a base policy that is known to write both kinds about as
-    often, as one trained on balanced comments does.
+    Of the base policy's texts where it is known to write both kinds about as often, as one trained
+    on balanced comments does. Of human comments where these were balanced by sampling: half of them
+    are toxic then, while the base policy's completions need not be, most of all where they are kept
+    from ending as comments do.
     """
-    return float(np.median(base))
+    return float(np.median(scores))
 
 
 def midpoint(base: Scores, aligned: Scores) -> float:
@@ -72,31 +74,27 @@ def positive_unlabelled(base: Scores, aligned: Scores) -> float:
     )
     counted = above_aligned >= 0.1
     if not counted.any():
-        return otsu(base, aligned)
+        return otsu(base)
     share = min(1.0, float((above_base[counted] / above_aligned[counted]).min()))
     error = share * (1 - above_aligned) + above_base - share * above_aligned
     return float(cuts[error.argmin()])
 
 
-_OF_POLICIES: dict[str, Callable[[Scores, Scores], float]] = {
-    "otsu": otsu,
-    "mixture": mixture,
-    "median": median,
-    "midpoint": midpoint,
-    "positive_unlabelled": positive_unlabelled,
+THRESHOLDS: dict[str, Callable[[Scores, Scores, Scores], float]] = {
+    "otsu": lambda base, aligned, human: otsu(base),
+    "mixture": lambda base, aligned, human: mixture(base),
+    "median": lambda base, aligned, human: median(base),
+    "midpoint": lambda base, aligned, human: midpoint(base, aligned),
+    "positive_unlabelled": lambda base, aligned, human: positive_unlabelled(base, aligned),
+    "human_median": lambda base, aligned, human: median(human),
 }
 
 
 def thresholds(base: Scores, aligned: Scores, human: Scores) -> dict[str, float]:
     """Every threshold by name, from scores of valid texts; texts below are called toxic.
 
-    `human_median` is the median score of human comments. Where these were balanced by sampling,
-    half of them are toxic; the base policy's completions need not be, most of all where they are
-    kept from ending as comments do.
-
     Args:
         base, aligned: rewards of both policies' completions, shape (texts,).
         human: rewards of the comments that the prompts begin, shape (texts,).
     """
-    cuts = {name: function(base, aligned) for name, function in _OF_POLICIES.items()}
-    return cuts | {"human_median": float(np.median(human))}
+    return {name: function(base, aligned, human) for name, function in THRESHOLDS.items()}
