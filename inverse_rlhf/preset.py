@@ -58,6 +58,9 @@ def write(overlay: dict[str, Any], path: Path = PARAMS) -> None:
     yaml.representer.add_representer(
         type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null")
     )
+    yaml.representer.add_representer(
+        list, lambda dumper, row: dumper.represent_sequence("tag:yaml.org,2002:seq", row, True)
+    )
     content = yaml.load(path.read_text(encoding="utf-8"))
     merge(content, overlay)
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8") as stream:

@@ -63,6 +63,13 @@ IRL_SCORES = _schema(
     ("split", _CATEGORY),
     ("irl_reward", pa.float32()),
 )
+OUTLIERS = _schema(
+    ("kind", _CATEGORY),
+    ("prompt_id", pa.int64(), True),
+    ("text", pa.string()),
+    ("distance", pa.float64()),
+    ("flagged", pa.bool_()),
+)
 SCORES = _schema(
     ("prompt_id", pa.int64()),
     ("prompt", pa.string()),

@@ -8,7 +8,15 @@ from inverse_rlhf.files import remove, write_csv, write_json
 from inverse_rlhf.irl.fit import fit_rewards
 from inverse_rlhf.models import load
 from inverse_rlhf.params import Params
-from inverse_rlhf.tables import IRL_RUNS, IRL_SCORES, PAIRS, read_prompts, read_table, write_table
+from inverse_rlhf.tables import (
+    IRL_RUNS,
+    IRL_SCORES,
+    OUTLIERS,
+    PAIRS,
+    read_prompts,
+    read_table,
+    write_table,
+)
 
 
 def main(params: Params) -> None:
@@ -29,6 +37,7 @@ def main(params: Params) -> None:
     )
     write_table(fitted.runs, "data/irl_runs.parquet", IRL_RUNS)
     write_table(fitted.scores, "data/irl_scores.parquet", IRL_SCORES)
+    write_table(fitted.outliers, "data/outliers.parquet", OUTLIERS)
     write_csv(fitted.curve(), "metrics/curves/irl.csv")
     fitted.reward.save("models/irl_reward")
     facts = fitted.facts | {"seconds": time.monotonic() - started}

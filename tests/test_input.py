@@ -325,10 +325,12 @@ def test_presets_parse(path: Path) -> None:
 
 
 def test_preset_flags_and_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    overlay = {"irl": {"lr": 1e-06, "bootstrap": False}, "data": {"comments": None}}
+    irl = {"lr": 1e-06, "bootstrap": False, "features": ["ngram", "length"]}
+    overlay = {"irl": irl, "data": {"comments": None}}
     assert preset.flags(overlay) == [
         *("-S", "irl.lr=1e-06"),
         *("-S", "irl.bootstrap=false"),
+        *("-S", "irl.features=[ngram,length]"),
         *("-S", "data.comments=null"),
     ]
     target = tmp_path / "params.yaml"
@@ -339,7 +341,7 @@ def test_preset_flags_and_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert [line for line in before if line.startswith("#")] == [
         line for line in after if line.startswith("#")
     ]
-    assert sum(a != b for a, b in zip(before, after, strict=True)) == 3
+    assert sum(a != b for a, b in zip(before, after, strict=True)) == 4
     merged = parse_params(read_yaml(target))
     assert merged.irl.lr == 1e-6
     assert merged.data.comments is None

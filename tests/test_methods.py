@@ -29,7 +29,7 @@ from inverse_rlhf.irl.exact import objective, solve, solve_heads
 from inverse_rlhf.irl.failure_aware import correct_heads, find_failures
 from inverse_rlhf.irl.fit import fit_rewards
 from inverse_rlhf.irl.linear import Heads, fit_heads, pair_margins
-from inverse_rlhf.irl.outliers import notice, other_domain, with_markers
+from inverse_rlhf.irl.outliers import notice, other_domain, outlier_report, with_markers
 from inverse_rlhf.irl.posterior import fit_posterior
 from inverse_rlhf.irl.runs import Run
 from inverse_rlhf.irl.store import Fit, RunStore
@@ -360,6 +360,9 @@ def test_what_is_exported_scores_what_was_fitted(
         assert all(np.diff(report["fit"]["log_det"]) < 0)
         assert report["fit"]["discrimination"] > report["shuffled"]["discrimination"]
         assert set(fitted.facts["outliers"]) == {"inside", "marker", "other_domain"}
+        inside = fitted.outliers[fitted.outliers["kind"] == "inside"]
+        assert sorted(inside["text"]) == sorted(test["prompt"] + test["base_completion"])
+        assert inside["flagged"].mean() == fitted.facts["outliers"]["inside"]["flagged_share"]
     if settings.method == "failure_aware":
         kinds = fitted.runs.loc[fitted.runs["selected"], "kind"].value_counts()
         assert kinds["plain"] == kinds["fit"] == 3
@@ -523,14 +526,17 @@ def test_store_forgets_other_problems(tmp_path: Path) -> None:
 def test_outliers_are_noticed() -> None:
     generator = np.random.default_rng(0)
     fitted, inside = generator.normal(size=(500, 6)), generator.normal(size=(200, 6))
-    known = generator.normal(size=(2000, 6))
-    far = notice(fitted, known, inside, {"far": generator.normal(5, 1, (100, 6)), "same": inside})
-    assert far["inside"]["flagged_share"] == far["same"]["flagged_share"]
-    assert notice(fitted, known, 3 * inside, {})["inside"]["flagged_share"] > 0.5
-    assert far["far"]["flagged_share"] > 0.95
-    assert far["same"]["flagged_share"] == pytest.approx(0.05, abs=0.04)
-    assert far["far"]["auroc"] > 0.99
-    assert far["same"]["auroc"] == pytest.approx(0.5)
+    known, far = generator.normal(size=(2000, 6)), generator.normal(5, 1, (100, 6))
+    distance, flagged = notice(fitted, known, np.concatenate([inside, inside, far]))
+    kind = np.repeat(["inside", "same", "far"], [200, 200, 100])
+    table = pd.DataFrame({"kind": kind, "distance": distance, "flagged": flagged})
+    report = outlier_report(table)
+    assert report["inside"] == {"flagged_share": report["same"]["flagged_share"]}
+    assert report["same"]["flagged_share"] == pytest.approx(0.05, abs=0.04)
+    assert report["same"]["auroc"] == pytest.approx(0.5)
+    assert report["far"]["flagged_share"] > 0.95
+    assert report["far"]["auroc"] > 0.99
+    assert notice(fitted, known, 3 * inside)[1].mean() > 0.5
     sentences = other_domain(200)
     assert len(set(sentences)) == 200
     marked = with_markers(["About it"] * 3, [" you."] * 3, seed=0)

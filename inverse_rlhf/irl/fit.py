@@ -19,7 +19,8 @@ from inverse_rlhf.irl.exact import solve_heads
 from inverse_rlhf.irl.failure_aware import correct_heads
 from inverse_rlhf.irl.linear import Heads, fit_heads, random_heads
 from inverse_rlhf.irl.network import Pairs, RewardNetwork
-from inverse_rlhf.irl.posterior import BayesianFit, fit_posterior, outlier_report, posterior_report
+from inverse_rlhf.irl.outliers import flag_outliers, outlier_report
+from inverse_rlhf.irl.posterior import BayesianFit, fit_posterior, posterior_report
 from inverse_rlhf.irl.runs import Run, plan_runs
 from inverse_rlhf.irl.selection import median_run
 from inverse_rlhf.irl.store import Fit, RunStore, store_key
@@ -27,7 +28,7 @@ from inverse_rlhf.irl.thresholds import thresholds
 from inverse_rlhf.models import keep_bottom_blocks
 from inverse_rlhf.params import Compute, Irl, Parts
 from inverse_rlhf.rewards import IrlReward, RewardCard
-from inverse_rlhf.tables import completions_of
+from inverse_rlhf.tables import OUTLIERS, completions_of
 
 Body = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
@@ -41,12 +42,14 @@ class FittedRewards:
         scores: one row a run and valid or test text, as the irl_scores table has them.
         reward: the one that re-RL uses.
         facts: what is known without the true reward.
+        outliers: the outliers table, empty unless the method is bayes.
     """
 
     runs: pd.DataFrame
     scores: pd.DataFrame
     reward: IrlReward
     facts: dict[str, Any]
+    outliers: pd.DataFrame
 
     def curve(self) -> pd.DataFrame:
         """Loss and discrimination by epoch of the fit of median discrimination."""
@@ -97,7 +100,11 @@ def fit_rewards(
     table = pd.concat([_run_rows(fit, texts, params) for fit in fits], ignore_index=True)
     reward = _exported(problem, fits, table, kept, export)
     scores = _scores_table(fits, texts)
-    return FittedRewards(table, scores, reward, _facts(table, reward.card) | facts)
+    outliers = pd.DataFrame(columns=OUTLIERS.names)
+    if params.method == "bayes":
+        outliers = flag_outliers(texts, *body, compute, seed=seed)
+        facts["outliers"] = outlier_report(outliers)
+    return FittedRewards(table, scores, reward, _facts(table, reward.card) | facts, outliers)
 
 
 @dataclass(frozen=True)
@@ -169,7 +176,6 @@ def _fit_linear(
         scale = phi[np.flatnonzero(texts["split"] == "irl")].std(dim=0)
         bayesian = fit_posterior(deltas, scale, params, seed=problem.seed)
         facts["bayes"] = posterior_report(bayesian, deltas)
-        facts["outliers"] = outlier_report(texts, *problem.body, problem.compute, seed=problem.seed)
     missing = [run for run in runs if kept.get(run) is None]
     for kind in ("fit", "plain", "shuffled", "random_head"):
         of_kind = [run for run in missing if run.kind == kind]

@@ -5,9 +5,14 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from inverse_rlhf.features import hidden_states
+from inverse_rlhf.params import Compute
 
 Features = Float[np.ndarray, "_ features"]
 _MODULES = ("argparse", "calendar", "csv", "datetime", "decimal", "logging", "random", "statistics")
@@ -41,10 +46,47 @@ def other_domain(count: int) -> list[str]:
     return list(sentences)[:count]
 
 
-def notice(
-    fitted: Features, known: Features, inside: Features, outside: dict[str, Features]
-) -> dict[str, dict[str, float]]:
-    """How well the Mahalanobis distance to the fitted texts tells outliers from held-out texts.
+def flag_outliers(
+    texts: pd.DataFrame,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    compute: Compute,
+    *,
+    seed: int,
+) -> pd.DataFrame:
+    """Which of the base policy's test texts, of the same with a marker injected, and of sentences
+    of another domain are unlike the texts that the reward was fitted on; see `notice`.
+
+    The features are the hidden states' means over the tokens: a marker has to be noticed wherever
+    it stands.
+
+    Args:
+        texts: columns source, split, prompt_id, prompt, completion and text.
+
+    Returns:
+        The outliers table.
+    """
+    base = texts[texts["source"] == "base"]
+    fitted, known, test = (base[base["split"] == split] for split in ("irl", "valid", "test"))
+    marked = with_markers(test["prompt"].tolist(), test["completion"].tolist(), seed=seed)
+    table = pd.concat(
+        [
+            test[["prompt_id", "text"]].assign(kind="inside"),
+            test[["prompt_id"]].assign(kind="marker", text=marked),
+            pd.DataFrame({"text": other_domain(len(test))}).assign(kind="other_domain"),
+        ],
+        ignore_index=True,
+    ).astype({"prompt_id": "Int64"})
+    features = [
+        hidden_states(group["text"].tolist(), model, tokenizer, compute, pooling="mean")
+        for group in (fitted, known, table)
+    ]
+    distance, flagged = notice(*features)
+    return table.assign(distance=distance, flagged=flagged)
+
+
+def notice(fitted: Features, known: Features, others: Features) -> tuple[np.ndarray, np.ndarray]:
+    """Squared Mahalanobis distances of texts to the fitted ones, and which of them are flagged.
 
     The covariance is shrunk (Ledoit & Wolf 2004). A text is flagged beyond the 95 % quantile of the
     distances of the `known` texts.
@@ -52,22 +94,32 @@ def notice(
     Args:
         fitted: features of the texts that the reward was fitted on.
         known: of other texts of the same kind.
-        inside: of held-out texts of the same kind.
-        outside: of each kind of outlier.
+        others: of the texts to be measured.
+
+    Returns:
+        Distances, float64, and flags, bool, each of shape (others,).
+    """
+    space = LedoitWolf().fit(fitted)
+    distance: np.ndarray = space.mahalanobis(others)
+    return distance, distance > np.quantile(space.mahalanobis(known), 0.95)
+
+
+def outlier_report(table: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """How well the distance tells each kind of outlier from the held-out texts, `inside`.
+
+    Args:
+        table: columns kind, distance and flagged.
 
     Returns:
         For each kind of outlier: auroc and flagged_share; for `inside` its flagged_share, which are
         false alarms.
     """
-    space = LedoitWolf().fit(fitted)
-    near = space.mahalanobis(inside)
-    limit = np.quantile(space.mahalanobis(known), 0.95)
-    table = {"inside": {"flagged_share": float((near > limit).mean())}}
-    for name, features in outside.items():
-        far = space.mahalanobis(features)
-        label = np.repeat([0, 1], [len(near), len(far)])
-        table[name] = {
-            "auroc": float(roc_auc_score(label, np.concatenate([near, far]))),
-            "flagged_share": float((far > limit).mean()),
-        }
-    return table
+    near = table.loc[table["kind"] == "inside", "distance"]
+    report = {}
+    for kind, rows in table.groupby("kind"):
+        report[str(kind)] = {"flagged_share": float(rows["flagged"].mean())}
+        if kind != "inside":
+            label = np.repeat([0, 1], [len(near), len(rows)])
+            distance = np.concatenate([near, rows["distance"]])
+            report[str(kind)]["auroc"] = float(roc_auc_score(label, distance))
+    return report

@@ -5,19 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from inverse_rlhf.features import hidden_states
 from inverse_rlhf.irl.bayes import Posterior, calibration, learn_in_rounds, predict, prior
 from inverse_rlhf.irl.linear import Heads
 from inverse_rlhf.irl.losses import pair_loss
-from inverse_rlhf.irl.outliers import notice, other_domain, with_markers
 from inverse_rlhf.irl.runs import Run
 from inverse_rlhf.irl.selection import discrimination
-from inverse_rlhf.params import Compute, Irl
+from inverse_rlhf.params import Irl
 
 
 @dataclass(frozen=True)
@@ -105,36 +101,3 @@ def posterior_report(fitted: BayesianFit, deltas: dict[str, Tensor]) -> dict[str
             ),
         }
     return report
-
-
-def outlier_report(
-    texts: pd.DataFrame,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    compute: Compute,
-    *,
-    seed: int,
-) -> dict[str, dict[str, float]]:
-    """How well texts with injected markers and of another domain are noticed; see `notice`.
-
-    The features are the hidden states' means over the tokens: a marker has to be noticed wherever
-    it stands.
-
-    Args:
-        texts: columns source, split, prompt, completion and text.
-    """
-    base = texts[texts["source"] == "base"]
-    fitted, known, test = (base[base["split"] == split] for split in ("irl", "valid", "test"))
-    marked = with_markers(test["prompt"].tolist(), test["completion"].tolist(), seed=seed)
-    groups = {
-        "fitted": fitted["text"].tolist(),
-        "known": known["text"].tolist(),
-        "inside": test["text"].tolist(),
-        "marker": marked,
-        "other_domain": other_domain(len(test)),
-    }
-    found = {
-        name: hidden_states(group, model, tokenizer, compute, pooling="mean")
-        for name, group in groups.items()
-    }
-    return notice(found.pop("fitted"), found.pop("known"), found.pop("inside"), found)
