@@ -54,7 +54,7 @@ def texts_to_score(pairs: pd.DataFrame, rerl: pd.DataFrame, prompts: pd.DataFram
 
 
 class Rewards:
-    """Recovered rewards of all runs of one kind on the valid and test texts, and their ensemble.
+    """Recovered rewards of all runs of one kind on the held-out texts, and their ensemble.
 
     Args:
         scores: the irl_scores table.
@@ -126,12 +126,12 @@ class Candidate:
 
         Where human comments have no such reward, the base policy's texts stand for them.
         """
-        valid = {
+        known = {
             str(source): part.to_numpy(dtype=np.float64)
-            for source, part in values.loc["valid"].groupby(level="source")
+            for source, part in values.drop("test", level="split").groupby(level="source")
         }
-        base, aligned = valid["base"], valid["aligned"]
-        cut = THRESHOLDS[threshold](base, aligned, valid.get("human", base))
+        base, aligned = known["base"], known["aligned"]
+        cut = THRESHOLDS[threshold](base, aligned, known.get("human", base))
         matrix = completion_matrix(values.loc["test"], ["base", "aligned"])
         return cls([matrix], [cut])
 

@@ -23,7 +23,7 @@ def main(params: Params) -> None:
     started = time.monotonic()
     store = Path(".irl_runs")
     pairs = read_table("data/pairs.parquet", PAIRS)
-    prompts = read_prompts("data/prompts.parquet", "valid", "test")
+    prompts = read_prompts("data/prompts.parquet", "irl", "valid", "test")
     body = load("classifier", Path("models/base"), params.compute, num_labels=1)
     fitted = fit_rewards(
         pairs,

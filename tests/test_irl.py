@@ -202,7 +202,8 @@ def test_fit_saves_what_it_scored(
         (fitted.scores["run"] == fitted.reward.card.run) & (fitted.scores["kind"] == "fit")
     ]
     of = {key: rows.to_numpy(float) for key, rows in own.groupby(["split", "source"])["irl_reward"]}
-    cuts = thresholds(*(of["valid", source] for source in ("base", "aligned", "human")))
+    human = np.concatenate([of["irl", "human"], of["valid", "human"]])
+    cuts = thresholds(of["valid", "base"], of["valid", "aligned"], human)
     assert loaded.card.thresholds == pytest.approx(cuts)
     scores = loaded.score((test["prompt"] + test["aligned_completion"]).tolist())
     np.testing.assert_allclose(scores, of["test", "aligned"], atol=1e-5)

@@ -39,7 +39,7 @@ class FittedRewards:
 
     Attributes:
         runs: one row a run and epoch, as the irl_runs table has them.
-        scores: one row a run and valid or test text, as the irl_scores table has them.
+        scores: one row a run and text that is held out, as the irl_scores table has them.
         reward: the one that re-RL uses.
         facts: what is known without the true reward.
         outliers: the outliers table, empty unless the method is bayes.
@@ -74,8 +74,8 @@ def fit_rewards(
 
     Args:
         pairs: the pairs table.
-        prompts: prompt_id, prompt, human_completion and split of the valid and test prompts, for
-            the rewards of the human completions.
+        prompts: prompt_id, prompt, human_completion and split of the same prompts, for the
+            rewards of the human completions.
         body: the base policy's body with a one-output head (a sequence classifier), loaded from the
             folder `name_or_path`, and its tokenizer.
         store: folder for finished runs, for the caller to remove when the result is written.
@@ -148,13 +148,15 @@ def _key(
 
 
 def _all_texts(pairs: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFrame:
-    """Every text to score: prompt_id, sample, source, split, prompt, completion, text."""
-    human = prompts[prompts["split"].isin(["valid", "test"])]
-    human = human.assign(source="human", sample=0, completion=human["human_completion"])
+    """Every text to score: prompt_id, sample, source, split, prompt, completion, text, and fitted:
+    whether the reward is fitted on it, as it never is on human comments.
+    """
+    human = prompts.assign(source="human", sample=0, completion=prompts["human_completion"])
     columns = ["prompt_id", "sample", "source", "split", "prompt", "completion"]
     parts = [part[columns].astype({"split": str}) for part in (completions_of(pairs), human)]
     table = pd.concat(parts, ignore_index=True)
-    return table.assign(text=table["prompt"] + table["completion"])
+    fitted = (table["split"] == "irl") & (table["source"] != "human")
+    return table.assign(text=table["prompt"] + table["completion"], fitted=fitted)
 
 
 def _fit_linear(
@@ -163,7 +165,7 @@ def _fit_linear(
     texts, params = problem.texts, problem.params
     design = build_design(
         texts["text"].tolist(),
-        (texts["split"] == "irl").to_numpy(),
+        texts["fitted"].to_numpy(),
         *problem.body,
         params,
         problem.parts,
@@ -173,7 +175,7 @@ def _fit_linear(
     deltas = {split: _deltas(phi, problem.rows(split)) for split in ("irl", "valid", "test")}
     facts, bayesian = {}, None
     if params.method == "bayes":
-        scale = phi[np.flatnonzero(texts["split"] == "irl")].std(dim=0)
+        scale = phi[np.flatnonzero(texts["fitted"])].std(dim=0)
         bayesian = fit_posterior(deltas, scale, params, seed=problem.seed)
         facts["bayes"] = posterior_report(bayesian, deltas)
     missing = [run for run in runs if kept.get(run) is None]
@@ -281,8 +283,7 @@ def _exported(
     """The reward that `irl.reward` names, with its card."""
     params, texts = problem.params, problem.texts
     own = [fit for fit in fits if fit.run.kind == "fit"]
-    fitted = texts["split"] == "irl"
-    if all(np.ptp(fit.rewards[fitted]) == 0 for fit in own):
+    if all(np.ptp(fit.rewards[texts["fitted"]]) == 0 for fit in own):
         raise UserError(
             f"irl.features {params.features} are the same for every text in split irl: "
             "no reward can be recovered from them"
@@ -322,10 +323,10 @@ def _exported(
 
 def _described(rewards: np.ndarray, texts: pd.DataFrame, params: Irl) -> dict[str, Any]:
     """Mean, std and thresholds of a reward, from the rewards of all texts."""
-    fitted = rewards[texts["split"] == "irl"].astype(np.float64)
-    valid = texts["split"] == "valid"
+    fitted = rewards[texts["fitted"]].astype(np.float64)
+    known = ~texts["fitted"] & (texts["split"] != "test")
     scores = {
-        source: rewards[valid & (texts["source"] == source)].astype(np.float64)
+        source: rewards[known & (texts["source"] == source)].astype(np.float64)
         for source in ("base", "aligned", "human")
     }
     with warnings.catch_warnings():  # of a mixture fitted to a reward that is constant
@@ -367,10 +368,10 @@ def _median_number(fits: pd.DataFrame) -> int:
 
 
 def _scores_table(fits: list[Fit], texts: pd.DataFrame) -> pd.DataFrame:
-    reported = texts["split"].isin(["valid", "test"])
-    columns = texts.loc[reported, ["prompt_id", "sample", "source", "split"]]
+    held_out = ~texts["fitted"]
+    columns = texts.loc[held_out, ["prompt_id", "sample", "source", "split"]]
     tables = [
-        columns.assign(kind=fit.run.kind, run=fit.run.number, irl_reward=fit.rewards[reported])
+        columns.assign(kind=fit.run.kind, run=fit.run.number, irl_reward=fit.rewards[held_out])
         for fit in fits
     ]
     return pd.concat(tables, ignore_index=True)

@@ -91,10 +91,11 @@ THRESHOLDS: dict[str, Callable[[Scores, Scores, Scores], float]] = {
 
 
 def thresholds(base: Scores, aligned: Scores, human: Scores) -> dict[str, float]:
-    """Every threshold by name, from scores of valid texts; texts below are called toxic.
+    """Every threshold by name, from scores of held-out texts; texts below are called toxic.
 
     Args:
-        base, aligned: rewards of both policies' completions, shape (texts,).
-        human: rewards of the comments that the prompts begin, shape (texts,).
+        base, aligned: rewards of both policies' valid completions, shape (texts,).
+        human: rewards of the comments that the irl and valid prompts begin, on which no reward is
+            fitted, shape (texts,).
     """
     return {name: function(base, aligned, human) for name, function in THRESHOLDS.items()}
