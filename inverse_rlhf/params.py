@@ -332,7 +332,7 @@ class Params(Group):
     @model_validator(mode="after")
     def _half_of_the_comments_are_toxic(self) -> "Params":
         share = self.data.toxic_share
-        if self.irl.threshold == "human_median" and share not in (None, 0.5):
+        if self.irl.threshold == "human_median" and share != 0.5:
             raise ValueError(
                 f"irl.threshold human_median takes half of the comments for toxic, but "
                 f"data.toxic_share is {share}: set another threshold"

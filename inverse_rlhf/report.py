@@ -54,7 +54,7 @@ def texts_to_score(pairs: pd.DataFrame, rerl: pd.DataFrame, prompts: pd.DataFram
 
 
 class Rewards:
-    """Recovered rewards of all runs of one kind on the held-out texts, and their ensemble.
+    """Recovered rewards of all runs of one kind on texts not fitted on, and their ensemble.
 
     Args:
         scores: the irl_scores table.

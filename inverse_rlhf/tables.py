@@ -66,6 +66,7 @@ IRL_SCORES = _schema(
 OUTLIERS = _schema(
     ("kind", _CATEGORY),
     ("prompt_id", pa.int64(), True),
+    ("sample", pa.int32(), True),
     ("text", pa.string()),
     ("distance", pa.float64()),
     ("flagged", pa.bool_()),

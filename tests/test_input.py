@@ -312,9 +312,10 @@ def test_the_median_of_comments_wants_balanced_ones() -> None:
     content = read_yaml(ROOT / "params.yaml")
     content["irl"]["threshold"] = "human_median"
     parse_params(content, "params.yaml")
-    content["data"]["toxic_share"] = 0.3
-    with pytest.raises(UserError, match=r"data\.toxic_share is 0\.3"):
-        parse_params(content, "params.yaml")
+    for share in (0.3, None):
+        content["data"]["toxic_share"] = share
+        with pytest.raises(UserError, match=rf"data\.toxic_share is {share}"):
+            parse_params(content, "params.yaml")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda p: p.stem)

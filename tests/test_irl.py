@@ -1,5 +1,6 @@
 """Losses and fits: cases by hand, and together = one by one."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -301,7 +302,19 @@ def test_batches_hold_every_text_once_and_little_padding() -> None:
     assert [len(rows) for rows in by_length([[0]] * 5, batch_size=2)] == [2, 2, 1]
 
 
-def test_missing_split_is_one_line(
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda pairs: pairs[pairs["split"] != "valid"], "no pairs in split valid"),
+        (lambda pairs: pd.concat([pairs, pairs[3:4]]), "has sample 0 of prompt 3 twice"),
+        (lambda pairs: pd.concat([pairs, pairs[:1].assign(sample=1)]), "has 2 samples a prompt"),
+        (lambda pairs: pairs.replace({"prompt_id": {4: 999}}), "has prompt 999, which data/prom"),
+        (lambda pairs: pairs.assign(base_completion=pairs["aligned_completion"]), "wrote the same"),
+    ],
+)
+def test_pairs_that_cannot_be_compared_are_one_line(
+    change: Callable[[pd.DataFrame], pd.DataFrame],
+    message: str,
     pairs: pd.DataFrame,
     prompts: pd.DataFrame,
     reward_network: Any,
@@ -309,6 +322,19 @@ def test_missing_split_is_one_line(
     params: Params,
     tmp_path: Path,
 ) -> None:
-    without = pairs[pairs["split"] != "valid"]
-    with pytest.raises(UserError, match="no pairs in split valid"):
-        fit(without, prompts, reward_network, irl, params, tmp_path)
+    with pytest.raises(UserError, match=message):
+        fit(change(pairs), prompts, reward_network, irl, params, tmp_path)
+
+
+def test_more_rounds_than_pairs_are_one_line(
+    pairs: pd.DataFrame,
+    prompts: pd.DataFrame,
+    reward_network: Any,
+    irl: Irl,
+    params: Params,
+    tmp_path: Path,
+) -> None:
+    rounds = irl.bayes.model_copy(update={"rounds": 1000})
+    settings = irl.model_copy(update={"method": "bayes", "bayes": rounds})
+    with pytest.raises(UserError, match=r"irl\.bayes\.rounds is 1000 for 30 pairs"):
+        fit(pairs, prompts, reward_network, settings, params, tmp_path)

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -39,7 +39,7 @@ class FittedRewards:
 
     Attributes:
         runs: one row a run and epoch, as the irl_runs table has them.
-        scores: one row a run and text that is held out, as the irl_scores table has them.
+        scores: one row a run and text not fitted on, as the irl_scores table has them.
         reward: the one that re-RL uses.
         facts: what is known without the true reward.
         outliers: the outliers table, empty unless the method is bayes.
@@ -81,11 +81,10 @@ def fit_rewards(
         store: folder for finished runs, for the caller to remove when the result is written.
 
     Raises:
-        UserError: a split without pairs, or a fit that is not finite.
+        UserError: pairs that cannot be compared, more rounds than pairs, or a fit that is not
+            finite.
     """
-    for split in ("irl", "valid", "test"):
-        if not (pairs["split"] == split).any():
-            raise UserError(f"data/pairs.parquet has no pairs in split {split}: run `dvc repro`")
+    _check(pairs, prompts, params)
     if params.method == "bayes":  # its likelihood is Bradley-Terry's
         params = params.model_copy(update={"loss": "logistic"})
     if params.blocks != "all":
@@ -105,6 +104,30 @@ def fit_rewards(
         outliers = flag_outliers(texts, *body, compute, seed=seed)
         facts["outliers"] = outlier_report(outliers)
     return FittedRewards(table, scores, reward, _facts(table, reward.card) | facts, outliers)
+
+
+def _check(pairs: pd.DataFrame, prompts: pd.DataFrame, params: Irl) -> None:
+    def fail(what: str) -> NoReturn:
+        raise UserError(f"data/pairs.parquet {what}: run `dvc repro`")
+
+    for split in ("irl", "valid", "test"):
+        if not (pairs["split"] == split).any():
+            fail(f"has no pairs in split {split}")
+    twice = pairs.duplicated(["prompt_id", "sample"])
+    if twice.any():
+        row = pairs[twice].iloc[0]
+        fail(f"has sample {row['sample']} of prompt {row['prompt_id']} twice")
+    samples = pairs.groupby("prompt_id").size()
+    if samples.nunique() > 1:
+        fail(f"has {samples.max()} samples a prompt, but {samples.min()} of {samples.idxmin()}")
+    unknown = pairs.loc[~pairs["prompt_id"].isin(prompts["prompt_id"]), "prompt_id"]
+    if len(unknown):
+        fail(f"has prompt {unknown.iloc[0]}, which data/prompts.parquet has not")
+    fitted = pairs[pairs["split"] == "irl"]
+    if (fitted["base_completion"] == fitted["aligned_completion"]).all():
+        raise UserError("in split irl both policies wrote the same: there is no reward to recover")
+    if params.method == "bayes" and params.bayes.rounds > len(fitted):
+        raise UserError(f"irl.bayes.rounds is {params.bayes.rounds} for {len(fitted)} pairs")
 
 
 @dataclass(frozen=True)
@@ -368,10 +391,10 @@ def _median_number(fits: pd.DataFrame) -> int:
 
 
 def _scores_table(fits: list[Fit], texts: pd.DataFrame) -> pd.DataFrame:
-    held_out = ~texts["fitted"]
-    columns = texts.loc[held_out, ["prompt_id", "sample", "source", "split"]]
+    kept = ~texts["fitted"]
+    columns = texts.loc[kept, ["prompt_id", "sample", "source", "split"]]
     tables = [
-        columns.assign(kind=fit.run.kind, run=fit.run.number, irl_reward=fit.rewards[held_out])
+        columns.assign(kind=fit.run.kind, run=fit.run.number, irl_reward=fit.rewards[kept])
         for fit in fits
     ]
     return pd.concat(tables, ignore_index=True)

@@ -55,13 +55,13 @@ def flag_outliers(
     seed: int,
 ) -> pd.DataFrame:
     """Which of the base policy's test texts, of the same with a marker injected, and of sentences
-    of another domain are unlike the texts that the reward was fitted on; see `notice`.
+    of another domain are unlike its irl texts, on which the reward was fitted; see `notice`.
 
     The features are the hidden states' means over the tokens: a marker has to be noticed wherever
     it stands.
 
     Args:
-        texts: columns source, split, prompt_id, prompt, completion and text.
+        texts: columns source, split, prompt_id, sample, prompt, completion and text.
 
     Returns:
         The outliers table.
@@ -71,12 +71,12 @@ def flag_outliers(
     marked = with_markers(test["prompt"].tolist(), test["completion"].tolist(), seed=seed)
     table = pd.concat(
         [
-            test[["prompt_id", "text"]].assign(kind="inside"),
-            test[["prompt_id"]].assign(kind="marker", text=marked),
+            test[["prompt_id", "sample", "text"]].assign(kind="inside"),
+            test[["prompt_id", "sample"]].assign(kind="marker", text=marked),
             pd.DataFrame({"text": other_domain(len(test))}).assign(kind="other_domain"),
         ],
         ignore_index=True,
-    ).astype({"prompt_id": "Int64"})
+    ).astype({"prompt_id": "Int64", "sample": "Int32"})
     features = [
         hidden_states(group["text"].tolist(), model, tokenizer, compute, pooling="mean")
         for group in (fitted, known, table)

@@ -91,7 +91,7 @@ THRESHOLDS: dict[str, Callable[[Scores, Scores, Scores], float]] = {
 
 
 def thresholds(base: Scores, aligned: Scores, human: Scores) -> dict[str, float]:
-    """Every threshold by name, from scores of held-out texts; texts below are called toxic.
+    """Every threshold by name, from scores that were not fitted; texts below are called toxic.
 
     Args:
         base, aligned: rewards of both policies' valid completions, shape (texts,).
