@@ -14,6 +14,7 @@ from types import FrameType
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.params import Params, load_params
 
+_PARENT = os.getppid()  # it may end while models' libraries are imported, which takes seconds
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
@@ -68,9 +69,8 @@ def die_with_parent() -> None:
     """
     signal.signal(signal.SIGTERM, _exit_on_signal)
     if sys.platform == "linux":
-        parent = os.getppid()
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
+        if os.getppid() != _PARENT:
             sys.exit(1)
 
 

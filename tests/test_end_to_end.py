@@ -234,9 +234,11 @@ def test_stage_dies_with_dvc(clone: Path) -> None:
         stderr=subprocess.DEVNULL,
     )
     _wait(lambda: "stages.base_policy" in _commands(clone))
+    time.sleep(1)  # in the middle of its imports
     process.kill()
     process.wait()
     _wait(lambda: "stages." not in _commands(clone))
+    assert not (clone / "models/base").exists()  # nor has it ended by itself
     params.write_text(before)
     (clone / ".dvc/tmp/rwlock").unlink(missing_ok=True)
     execute(clone, "dvc", "checkout", "-f")
