@@ -27,7 +27,7 @@ from inverse_rlhf.irl.runs import Run, plan_runs
 from inverse_rlhf.irl.selection import discrimination
 from inverse_rlhf.irl.thresholds import thresholds
 from inverse_rlhf.models import blocks
-from inverse_rlhf.params import Irl, Params
+from inverse_rlhf.params import Bayes, Irl, Params
 from inverse_rlhf.rewards import load_irl_reward
 
 
@@ -303,17 +303,35 @@ def test_batches_hold_every_text_once_and_little_padding() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "settings", "message"),
     [
-        (lambda pairs: pairs[pairs["split"] != "valid"], "no pairs in split valid"),
-        (lambda pairs: pd.concat([pairs, pairs[3:4]]), "has sample 0 of prompt 3 twice"),
-        (lambda pairs: pd.concat([pairs, pairs[:1].assign(sample=1)]), "has 2 samples a prompt"),
-        (lambda pairs: pairs.replace({"prompt_id": {4: 999}}), "has prompt 999, which data/prom"),
-        (lambda pairs: pairs.assign(base_completion=pairs["aligned_completion"]), "wrote the same"),
+        (lambda pairs: pairs[pairs["split"] != "valid"], {}, "no pairs in split valid"),
+        (lambda pairs: pd.concat([pairs, pairs[3:4]]), {}, "has sample 0 of prompt 3 twice"),
+        (
+            lambda pairs: pd.concat([pairs, pairs[:1].assign(sample=1)]),
+            {},
+            "has 2 samples a prompt",
+        ),
+        (
+            lambda pairs: pairs.replace({"prompt_id": {4: 999}}),
+            {},
+            "has prompt 999, which data/prom",
+        ),
+        (
+            lambda pairs: pairs.assign(base_completion=pairs["aligned_completion"]),
+            {},
+            "wrote the same",
+        ),
+        (
+            lambda pairs: pairs,
+            {"method": "bayes", "bayes": Bayes(prior_std=1.0, rounds=1000)},
+            r"irl\.bayes\.rounds is 1000 for 30 pairs",
+        ),
     ],
 )
-def test_pairs_that_cannot_be_compared_are_one_line(
+def test_what_cannot_be_fitted_is_one_line(
     change: Callable[[pd.DataFrame], pd.DataFrame],
+    settings: dict[str, Any],
     message: str,
     pairs: pd.DataFrame,
     prompts: pd.DataFrame,
@@ -322,19 +340,6 @@ def test_pairs_that_cannot_be_compared_are_one_line(
     params: Params,
     tmp_path: Path,
 ) -> None:
+    changed = irl.model_copy(update=settings)
     with pytest.raises(UserError, match=message):
-        fit(change(pairs), prompts, reward_network, irl, params, tmp_path)
-
-
-def test_more_rounds_than_pairs_are_one_line(
-    pairs: pd.DataFrame,
-    prompts: pd.DataFrame,
-    reward_network: Any,
-    irl: Irl,
-    params: Params,
-    tmp_path: Path,
-) -> None:
-    rounds = irl.bayes.model_copy(update={"rounds": 1000})
-    settings = irl.model_copy(update={"method": "bayes", "bayes": rounds})
-    with pytest.raises(UserError, match=r"irl\.bayes\.rounds is 1000 for 30 pairs"):
-        fit(pairs, prompts, reward_network, settings, params, tmp_path)
+        fit(change(pairs), prompts, reward_network, changed, params, tmp_path)
