@@ -1,6 +1,7 @@
 """The pipeline's Parquet tables: their schemas, checked reading, atomic writing."""
 
 from pathlib import Path
+from typing import NoReturn
 
 import pandas as pd
 import pyarrow as pa
@@ -162,6 +163,37 @@ def read_prompts(path: Path | str, *splits: str) -> pd.DataFrame:
     columns = ["prompt_id", "prompt", "human_completion", "split"]
     prompts = read_table(path, PROMPTS, columns)
     return prompts[prompts["split"].isin(splits)].reset_index(drop=True)
+
+
+def read_pairs(path: Path | str, prompts: pd.DataFrame) -> pd.DataFrame:
+    """The pairs table, after checking that its pairs can be compared prompt by prompt.
+
+    Args:
+        prompts: with the prompt_id of every pair.
+
+    Raises:
+        UserError: see `read_table`; or a split without pairs, a pair that is there twice, a prompt
+            with fewer samples than another, a prompt that is not in `prompts`.
+    """
+    pairs = read_table(path, PAIRS)
+
+    def fail(what: str) -> NoReturn:
+        raise UserError(f"{path} {what}: run `dvc repro`")
+
+    for split in ("irl", "valid", "test"):
+        if not (pairs["split"] == split).any():
+            fail(f"has no pairs in split {split}")
+    twice = pairs.duplicated(["prompt_id", "sample"])
+    if twice.any():
+        row = pairs[twice].iloc[0]
+        fail(f"has sample {row['sample']} of prompt {row['prompt_id']} twice")
+    samples = pairs.groupby("prompt_id").size()
+    if samples.nunique() > 1:
+        fail(f"has {samples.max()} samples a prompt, but {samples.min()} of {samples.idxmin()}")
+    unknown = pairs.loc[~pairs["prompt_id"].isin(prompts["prompt_id"]), "prompt_id"]
+    if len(unknown):
+        fail(f"has prompt {unknown.iloc[0]}, which the prompts table has not")
+    return pairs
 
 
 def completions_of(pairs: pd.DataFrame) -> pd.DataFrame:

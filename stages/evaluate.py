@@ -34,11 +34,11 @@ from inverse_rlhf.tables import (
     IRL_RUNS,
     IRL_SCORES,
     NGRAMS,
-    PAIRS,
     PROMPTS,
     RUN_CORRELATIONS,
     SCORES,
     TOKEN_CREDITS,
+    read_pairs,
     read_table,
     write_table,
 )
@@ -55,8 +55,9 @@ def main(params: Params) -> None:
     started = time.monotonic()
     transfer = read_transfer_prompts(params.evaluate)
     settings = {"resamples": params.evaluate.resamples, "seed": params.seed}
-    pairs = read_table("data/pairs.parquet", PAIRS)
-    prompts = read_table("data/prompts.parquet", PROMPTS).query("split == 'test'")
+    prompts = read_table("data/prompts.parquet", PROMPTS)
+    pairs = read_pairs("data/pairs.parquet", prompts)
+    prompts = prompts.query("split == 'test'")
     runs = read_table("data/irl_runs.parquet", IRL_RUNS)
     run_scores = read_table("data/irl_scores.parquet", IRL_SCORES)
     by_kind = {kind: Rewards(run_scores, runs, kind) for kind in runs["kind"].unique()}

@@ -12,9 +12,8 @@ from inverse_rlhf.tables import (
     IRL_RUNS,
     IRL_SCORES,
     OUTLIERS,
-    PAIRS,
+    read_pairs,
     read_prompts,
-    read_table,
     write_table,
 )
 
@@ -22,8 +21,8 @@ from inverse_rlhf.tables import (
 def main(params: Params) -> None:
     started = time.monotonic()
     store = Path(".irl_runs")
-    pairs = read_table("data/pairs.parquet", PAIRS)
     prompts = read_prompts("data/prompts.parquet", "irl", "valid", "test")
+    pairs = read_pairs("data/pairs.parquet", prompts)
     body = load("classifier", Path("models/base"), params.compute, num_labels=1)
     fitted = fit_rewards(
         pairs,

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from inverse_rlhf.models import load, obtain
 from inverse_rlhf.params import Data, Params, parse_params, read_yaml
 from inverse_rlhf.prompts import sample_comments, split_prompts
 from inverse_rlhf.sources import read_comments, read_transfer_prompts
-from inverse_rlhf.tables import COMMENTS, NGRAMS, read_table, write_table
+from inverse_rlhf.tables import COMMENTS, NGRAMS, PAIRS, read_pairs, read_table, write_table
 
 ROOT = Path(__file__).parent.parent
 
@@ -306,6 +307,29 @@ def test_tables_are_checked(tmp_path: Path) -> None:
     empty = pd.DataFrame(columns=["ngram", "weight", "texts"])
     write_table(empty, tmp_path / "n.parquet", NGRAMS)
     assert read_table(tmp_path / "n.parquet", NGRAMS).empty
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda pairs: pairs[pairs["split"] != "valid"], "no pairs in split valid"),
+        (lambda pairs: pd.concat([pairs, pairs[1:2]]), "has sample 0 of prompt 1 twice"),
+        (lambda pairs: pd.concat([pairs, pairs[:1].assign(sample=1)]), "has 2 samples a prompt"),
+        (lambda pairs: pairs.replace({"prompt_id": {2: 999}}), "has prompt 999, which the prom"),
+    ],
+)
+def test_damaged_pairs_are_one_line(
+    change: Callable[[pd.DataFrame], pd.DataFrame], message: str, tmp_path: Path
+) -> None:
+    pairs = pd.DataFrame({"prompt_id": [0, 1, 2], "split": ["irl", "valid", "test"]}).assign(
+        prompt="a", sample=0, base_completion=" b", aligned_completion=" c"
+    )
+    path = tmp_path / "pairs.parquet"
+    write_table(pairs, path, PAIRS)
+    assert read_pairs(path, pairs)["prompt_id"].tolist() == [0, 1, 2]
+    write_table(change(pairs), path, PAIRS)
+    with pytest.raises(UserError, match=message):
+        read_pairs(path, pairs)
 
 
 def test_the_median_of_comments_wants_balanced_ones() -> None:

@@ -305,18 +305,6 @@ def test_batches_hold_every_text_once_and_little_padding() -> None:
 @pytest.mark.parametrize(
     ("change", "settings", "message"),
     [
-        (lambda pairs: pairs[pairs["split"] != "valid"], {}, "no pairs in split valid"),
-        (lambda pairs: pd.concat([pairs, pairs[3:4]]), {}, "has sample 0 of prompt 3 twice"),
-        (
-            lambda pairs: pd.concat([pairs, pairs[:1].assign(sample=1)]),
-            {},
-            "has 2 samples a prompt",
-        ),
-        (
-            lambda pairs: pairs.replace({"prompt_id": {4: 999}}),
-            {},
-            "has prompt 999, which data/prom",
-        ),
         (
             lambda pairs: pairs.assign(base_completion=pairs["aligned_completion"]),
             {},

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,7 +73,7 @@ def fit_rewards(
     """Recover the reward from pairs: fitted on `irl`, chosen on `valid`, applied to `test`.
 
     Args:
-        pairs: the pairs table.
+        pairs: the pairs table, see `read_pairs`.
         prompts: prompt_id, prompt, human_completion and split of the same prompts, for the
             rewards of the human completions.
         body: the base policy's body with a one-output head (a sequence classifier), loaded from the
@@ -81,10 +81,10 @@ def fit_rewards(
         store: folder for finished runs, for the caller to remove when the result is written.
 
     Raises:
-        UserError: pairs that cannot be compared, more rounds than pairs, or a fit that is not
+        UserError: policies that wrote the same, more rounds than pairs, or a fit that is not
             finite.
     """
-    _check(pairs, prompts, params)
+    _check(pairs, params)
     if params.method == "bayes":  # its likelihood is Bradley-Terry's
         params = params.model_copy(update={"loss": "logistic"})
     if params.blocks != "all":
@@ -106,23 +106,7 @@ def fit_rewards(
     return FittedRewards(table, scores, reward, _facts(table, reward.card) | facts, outliers)
 
 
-def _check(pairs: pd.DataFrame, prompts: pd.DataFrame, params: Irl) -> None:
-    def fail(what: str) -> NoReturn:
-        raise UserError(f"data/pairs.parquet {what}: run `dvc repro`")
-
-    for split in ("irl", "valid", "test"):
-        if not (pairs["split"] == split).any():
-            fail(f"has no pairs in split {split}")
-    twice = pairs.duplicated(["prompt_id", "sample"])
-    if twice.any():
-        row = pairs[twice].iloc[0]
-        fail(f"has sample {row['sample']} of prompt {row['prompt_id']} twice")
-    samples = pairs.groupby("prompt_id").size()
-    if samples.nunique() > 1:
-        fail(f"has {samples.max()} samples a prompt, but {samples.min()} of {samples.idxmin()}")
-    unknown = pairs.loc[~pairs["prompt_id"].isin(prompts["prompt_id"]), "prompt_id"]
-    if len(unknown):
-        fail(f"has prompt {unknown.iloc[0]}, which data/prompts.parquet has not")
+def _check(pairs: pd.DataFrame, params: Irl) -> None:
     fitted = pairs[pairs["split"] == "irl"]
     if (fitted["base_completion"] == fitted["aligned_completion"]).all():
         raise UserError("in split irl both policies wrote the same: there is no reward to recover")
