@@ -39,7 +39,7 @@ def token_credits(
     if reward.text is not None:
         prefixes = [ids[: end + 1] for ids in encoded["input_ids"] for end in range(len(ids))]
         decoded = tokenizer.batch_decode(prefixes, skip_special_tokens=True)
-        values += reward.text.score(decoded).astype(np.float32)
+        values += reward.text.score(decoded)
     position = np.concatenate([np.arange(length) for length in lengths])
     keys = texts[["prompt_id", "sample", "source"]]
     return (

@@ -129,7 +129,7 @@ class IrlReward:
             encoded = encode(texts, model, tokenizer)
             values += map_texts(self._head, encoded, model, tokenizer, self.compute)
         if self.text is not None:
-            values += self.text.score(texts).astype(np.float32)
+            values += self.text.score(texts)
         return values
 
     def standardised(self, texts: Sequence[str]) -> np.ndarray:

@@ -59,7 +59,8 @@ def read_transfer_prompts(params: Evaluate) -> pd.DataFrame | None:
         where no file is named.
 
     Raises:
-        UserError: a missing, empty or unreadable file, a wrong column, or no prompt in it.
+        UserError: a missing, empty or unreadable file, a wrong column, no prompt in it, or one that
+            is not a text.
     """
     if params.transfer_prompts is None:
         return None
@@ -70,7 +71,10 @@ def read_transfer_prompts(params: Evaluate) -> pd.DataFrame | None:
             f"evaluate.transfer_column: {path} has no column {params.transfer_column!r}; "
             f"its columns are {', '.join(map(repr, frame.columns))}"
         )
-    texts = frame[params.transfer_column].dropna().astype(str).str.strip()
+    texts = frame[params.transfer_column]
+    other = texts.notna() & ~texts.map(_is_text)
+    _reject(other, f"{key}: {path}", params.transfer_column, "is not a text")
+    texts = texts.dropna().str.strip()
     texts = texts[texts != ""].drop_duplicates().head(params.transfer_count)
     if texts.empty:
         raise UserError(f"{key}: {path} has no prompts in column {params.transfer_column!r}")
@@ -117,7 +121,7 @@ def _read_hub(params: Data) -> pd.DataFrame:
 
 
 def _checked(frame: pd.DataFrame, params: Data) -> pd.DataFrame:
-    source = params.source
+    source, where = params.source, f"data.source: {params.source}"
     for key in ("text_column", "label_column"):
         column = getattr(params, key)
         if column not in frame.columns:
@@ -128,12 +132,12 @@ def _checked(frame: pd.DataFrame, params: Data) -> pd.DataFrame:
     if frame.empty:
         raise UserError(f"data.source: {source} has no rows")
     text, label = frame[params.text_column], frame[params.label_column]
-    _reject(text.isna(), source, params.text_column, "is null")
-    _reject(~text.map(lambda t: isinstance(t, str)), source, params.text_column, "is not a text")
-    _reject(text.str.strip() == "", source, params.text_column, "is empty")
-    _reject(text.map(_not_unicode), source, params.text_column, "is not valid UTF-8")
+    _reject(text.isna(), where, params.text_column, "is null")
+    _reject(~text.map(_is_text), where, params.text_column, "is not a text")
+    _reject(text.str.strip() == "", where, params.text_column, "is empty")
+    _reject(text.map(_not_unicode), where, params.text_column, "is not valid UTF-8")
     numbers = pd.to_numeric(label, errors="coerce")
-    _reject(~numbers.isin([0, 1]), source, params.label_column, "is not 0 or 1")
+    _reject(~numbers.isin([0, 1]), where, params.label_column, "is not 0 or 1")
     comments = pd.DataFrame({"text": text.str.strip(), "toxic": numbers.astype("int8")})
     comments = comments.drop_duplicates("text", ignore_index=True)
     if comments["toxic"].nunique() < 2:
@@ -144,13 +148,15 @@ def _checked(frame: pd.DataFrame, params: Data) -> pd.DataFrame:
     return comments
 
 
-def _reject(bad: "pd.Series[bool]", source: str, column: str, what: str) -> None:
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _reject(bad: "pd.Series[bool]", where: str, column: str, what: str) -> None:
     if bad.any():
         rows = bad.to_numpy().nonzero()[0]
         more = f" (and {len(rows) - 1} more rows)" if len(rows) > 1 else ""
-        raise UserError(
-            f"data.source: {source}, column {column!r}, row {rows[0]} {what}{more}: fix or drop it"
-        )
+        raise UserError(f"{where}, column {column!r}, row {rows[0]} {what}{more}: fix or drop it")
 
 
 def _not_unicode(text: str) -> bool:

@@ -173,9 +173,9 @@ class LinearTextReward:
         self.features, self.weight = features, weight
 
     def score(self, texts: Sequence[str]) -> np.ndarray:
-        """Rewards, float64 of shape (texts,)."""
+        """Rewards, float32 of shape (texts,)."""
         values: np.ndarray = stacked(self.features, texts) @ self.weight
-        return values
+        return values.astype(np.float32)
 
     def part_weights(self) -> dict[str, float]:
         """The weights of sentiment, length and keyword, as far as they are among the features."""

@@ -388,6 +388,11 @@ def test_transfer_prompts(tmp_path: Path, params: Params) -> None:
     wrong = settings.model_copy(update={"transfer_column": "text"})
     with pytest.raises(UserError, match="has no column 'text'; its columns are 'prompt'"):
         read_transfer_prompts(wrong)
+    nested = tmp_path / "nested.jsonl"
+    nested.write_text('{"prompt": "one"}\n{"prompt": {"text": "two"}}\n')
+    structs = settings.model_copy(update={"transfer_prompts": str(nested)})
+    with pytest.raises(UserError, match=r"nested\.jsonl, column 'prompt', row 1 is not a text"):
+        read_transfer_prompts(structs)
     plain = settings.model_copy(update={"transfer_prompts": csv(tmp_path / "a.txt", "one")})
     with pytest.raises(UserError, match=r"is not a \.parquet, \.csv or \.jsonl file"):
         read_transfer_prompts(plain)

@@ -13,6 +13,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
+from inverse_rlhf import evaluation
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.explain import disagreements, ngram_surrogate, token_credits
 from inverse_rlhf.irl import exact, failure_aware
@@ -36,6 +37,7 @@ from inverse_rlhf.irl.store import Fit, RunStore
 from inverse_rlhf.models import blocks, keep_bottom_blocks
 from inverse_rlhf.params import Irl, Params, parse_params
 from inverse_rlhf.rewards import CombinedReward, IrlReward, RewardCard, load_irl_reward
+from inverse_rlhf.tables import completions_of
 from inverse_rlhf.text_features import Keyword, Length, LinearTextReward, NGrams, Sentiment
 
 LOSSES = ("max_margin", "hinge", "logistic", "squared")
@@ -307,9 +309,20 @@ def test_features_that_never_differ_recover_nothing(
     absent = params.model_copy(update={"parts": parts})
     only_held_out = pairs.copy()
     only_held_out.loc[pairs["split"] == "test", "aligned_completion"] = " xylophone"
-    for index, table in enumerate((pairs, only_held_out)):
+    in_prompts = pairs.assign(
+        prompt=[f"xylophone {p}"[10 * (i % 2) :] for i, p in enumerate(pairs["prompt"])]
+    )
+    for index, table in enumerate((pairs, only_held_out, in_prompts)):
         with pytest.raises(UserError, match="no reward can be recovered"):
             _fit(table, reward_network, settings, absent, tmp_path / str(index))
+
+
+def test_weights_that_collapse_are_one_line(
+    pairs: pd.DataFrame, reward_network: Any, irl: Irl, params: Params, tmp_path: Path
+) -> None:
+    settings = irl.model_copy(update={"lr": 1e30})
+    with pytest.raises(UserError, match=r"lower irl\.lr"):
+        _fit(pairs, reward_network, settings, params, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -475,6 +488,36 @@ def test_missing_draws_from_the_posterior_are_not_those_drawn_before(irl: Irl) -
     torch.testing.assert_close(fitted.draws(runs[2:], deltas, deltas).weight, whole[2:])
 
 
+def test_shuffled_draws_are_of_the_shuffled_posterior(irl: Irl) -> None:
+    deltas = 0.1 * torch.randn(200, 3, generator=torch.Generator().manual_seed(0)) + 1
+    fitted = fit_posterior({"irl": deltas}, torch.ones(3), irl, seed=0)
+    found = {
+        kind: fitted.draws([Run(n, kind, 0) for n in range(20)], deltas, deltas)  # type: ignore[arg-type]
+        for kind in ("fit", "shuffled")
+    }
+    assert found["fit"].valid_discrimination.mean() > 0.95
+    assert found["shuffled"].valid_discrimination.mean() < 0.8
+
+
+def test_plain_runs_start_as_their_failure_aware_ones(irl: Irl) -> None:
+    fit, plain = Run(3, "fit", 0), Run(3, "plain", 0)
+    torch.testing.assert_close(fit.initial_head(5), plain.initial_head(5), rtol=0, atol=0)
+    assert fit.resample(50, irl).equal(plain.resample(50, irl))
+    assert fit.orders(50, irl).equal(plain.orders(50, irl))
+
+
+def test_resumed_correction_is_the_same(
+    fit_in: Callable[[str, Irl], Any], irl: Irl, tmp_path: Path
+) -> None:
+    settings = irl.model_copy(update={"method": "failure_aware", "epochs": 3})
+    whole = fit_in("runs_of_it", settings)
+    for path in (tmp_path / "runs_of_it").rglob("*-[02].safetensors"):
+        path.unlink()
+    again = fit_in("runs_of_it", settings)
+    pd.testing.assert_frame_equal(again.scores, whole.scores, check_exact=True)
+    pd.testing.assert_frame_equal(again.runs, whole.runs, check_exact=True)
+
+
 def test_correction_is_bounded_and_needs_failures(irl: Irl) -> None:
     """Pairs differ in two features; the second alone says what the first gets wrong."""
     new = {"method": "failure_aware", "lr": 0.1, "batch_size": 100, "bootstrap": False}
@@ -487,6 +530,10 @@ def test_correction_is_bounded_and_needs_failures(irl: Irl) -> None:
     start = first.weight[0] / (train @ first.weight[0]).std()
     assert head[1] > 0.1
     assert (head - start).norm() <= settings.failure_aware.size * start.norm() * 1.001
+    wrong = torch.stack([train[:, 0].abs(), -train[:, 1]], 1)
+    unhelped = correct_heads(first, train, wrong, runs, settings)
+    assert unhelped.weight[0, 1] == 0
+    assert unhelped.epoch.tolist() == first.epoch.tolist()
     right = train[train[:, 0] > 0.5]
     right[0, 0] = 5.0
     kept = correct_heads(first, right, right, runs, settings).weight[0]
@@ -604,6 +651,28 @@ def test_surrogate_finds_the_words_that_count() -> None:
     nothing = ngram_surrogate(unlike, rewards[:2], unlike, rewards[:2], seed=0)
     assert nothing.ngrams.empty
     assert nothing.r2 == 0
+
+
+def test_surrogate_is_fitted_on_irl_texts_alone(
+    pairs: pd.DataFrame, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []
+
+    def stop(texts: list[str], values: Any, held_out: list[str], *_: Any, **__: Any) -> None:
+        seen.extend([texts, held_out])
+        raise KeyboardInterrupt
+
+    class Length:
+        def score(self, texts: list[str]) -> np.ndarray:
+            return np.array([len(text) for text in texts], dtype=np.float32)
+
+    monkeypatch.setattr(evaluation, "ngram_surrogate", stop)
+    test = completions_of(pairs[pairs["split"] == "test"]).assign(irl_reward=0.0)
+    with pytest.raises(KeyboardInterrupt):
+        evaluation.explain(test, pairs, Length(), {}, params)  # type: ignore[arg-type]
+    fitted = completions_of(pairs[pairs["split"] == "irl"])
+    assert sorted(seen[0]) == sorted(fitted["prompt"] + fitted["completion"])
+    assert sorted(seen[1]) == sorted(test["prompt"] + test["completion"])
 
 
 def test_largest_disagreements_come_first() -> None:

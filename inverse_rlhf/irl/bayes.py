@@ -134,7 +134,8 @@ def calibration(
     turned = [_turned(values, generator) for values in (valid, test)]
     (known, labels), (found, truth) = turned
     scaled = logit(np.clip([*known, *found], 1e-6, 1 - 1e-6))[:, None]
-    platt = LogisticRegression(C=np.inf).fit(scaled[: len(known)], labels)
+    # Turned at random, pairs prefer neither side: no intercept.
+    platt = LogisticRegression(C=np.inf, fit_intercept=False).fit(scaled[: len(known)], labels)
     after = platt.predict_proba(scaled[len(known) :])[:, 1]
     return {
         name: {"ece": calibration_error(values, truth), "brier": brier_score_loss(truth, values)}

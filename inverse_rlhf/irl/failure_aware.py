@@ -12,7 +12,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from inverse_rlhf.irl.linear import OPTIMIZERS, Heads, clip_rows, keep_best, pair_margins
+from inverse_rlhf.irl.linear import (
+    OPTIMIZERS,
+    Heads,
+    all_margins,
+    clip_rows,
+    keep_best,
+    pair_margins,
+)
 from inverse_rlhf.irl.runs import Run
 from inverse_rlhf.irl.selection import discrimination
 from inverse_rlhf.params import Irl
@@ -58,7 +65,8 @@ def correct_heads(
     runs: Sequence[Run],
     params: Irl,
 ) -> Heads:
-    """Each head with its correction added, at the epoch of highest discrimination on `valid`.
+    """Each head with its correction added, at the epoch of highest discrimination on `valid`; the
+    first reward where no epoch has a higher one.
 
     Args:
         first: the runs' first rewards.
@@ -71,7 +79,7 @@ def correct_heads(
     signs = torch.stack([run.signs(len(train), 3) for run in runs]).to(train.device)
     valid_signs = torch.stack([run.signs(len(valid), 4) for run in runs]).to(train.device)
     drawn = torch.stack([run.resample(len(train), params) for run in runs]).to(train.device)
-    failures = find_failures(first.weight @ train.T * signs, drawn, settings.tied)
+    failures = find_failures(all_margins(first.weight, train) * signs, drawn, settings.tied)
     scaled_weight = first.weight / failures.scale
     bound = settings.size * scaled_weight.norm(dim=1, keepdim=True)
     generators = [run.generator(5) for run in runs]
@@ -80,7 +88,14 @@ def correct_heads(
         [correction], lr=params.lr, weight_decay=params.weight_decay
     )
     best = torch.empty_like(first.weight)
-    losses, found = [], []
+    losses: list[Tensor] = []
+    found: list[Tensor] = []
+
+    def judge(head: Tensor) -> None:
+        found.append(discrimination(head @ valid.T * valid_signs))
+        keep_best(best, head, found)
+
+    judge(scaled_weight)
     for epoch in range(settings.epochs):
         shown = (epoch + 1) / settings.epochs  # the curriculum: a growing share of the failures
         rows = torch.stack(
@@ -102,15 +117,14 @@ def correct_heads(
             total += loss.detach() * batch.shape[1]
         losses.append(total / rows.shape[1])
         with torch.no_grad():
-            head = scaled_weight + _bounded(correction, bound)
-            found.append(discrimination(head @ valid.T * valid_signs))
-            keep_best(best, head, found)
+            judge(scaled_weight + _bounded(correction, bound))
     history = torch.stack(found, dim=1)
+    chosen = history.argmax(1)
     return Heads(
         best,
-        first.loss.shape[1] + history.argmax(1) + 1,
+        torch.where(chosen > 0, first.loss.shape[1] + chosen, first.epoch.to(chosen.device)),
         torch.cat([first.loss, torch.stack(losses, dim=1)], dim=1),
-        torch.cat([first.valid_discrimination, history], dim=1),
+        torch.cat([first.valid_discrimination, history[:, 1:]], dim=1),
     )
 
 

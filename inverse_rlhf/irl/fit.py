@@ -17,7 +17,7 @@ from inverse_rlhf.features import hidden_states
 from inverse_rlhf.irl.design import Design, build_design
 from inverse_rlhf.irl.exact import solve_heads
 from inverse_rlhf.irl.failure_aware import correct_heads
-from inverse_rlhf.irl.linear import Heads, fit_heads, random_heads
+from inverse_rlhf.irl.linear import Heads, all_margins, fit_heads, random_heads
 from inverse_rlhf.irl.network import Pairs, RewardNetwork
 from inverse_rlhf.irl.outliers import flag_outliers, outlier_report
 from inverse_rlhf.irl.posterior import BayesianFit, fit_posterior, posterior_report
@@ -180,6 +180,11 @@ def _fit_linear(
     )
     phi = torch.from_numpy(design.matrix).to(problem.body[0].device)
     deltas = {split: _deltas(phi, problem.rows(split)) for split in ("irl", "valid", "test")}
+    if not deltas["irl"].any():
+        raise UserError(
+            f"irl.features {params.features} are the same for both completions of every pair in "
+            "split irl: no reward can be recovered from them"
+        )
     facts, bayesian = {}, None
     if params.method == "bayes":
         scale = phi[np.flatnonzero(texts["fitted"])].std(dim=0)
@@ -220,8 +225,7 @@ def _heads(
 
 
 def _keep_heads(heads: Heads, runs: Sequence[Run], phi: torch.Tensor, kept: RunStore) -> None:
-    # One by one: a product of several heads rounds by their number, and a resumed fit has fewer.
-    rewards = [(phi @ weight).cpu().numpy() for weight in heads.weight]
+    rewards = all_margins(heads.weight, phi).cpu().numpy()
     for index, run in enumerate(runs):
         fit = Fit(
             run,
@@ -290,11 +294,8 @@ def _exported(
     """The reward that `irl.reward` names, with its card."""
     params, texts = problem.params, problem.texts
     own = [fit for fit in fits if fit.run.kind == "fit"]
-    if all(np.ptp(fit.rewards[texts["fitted"]]) == 0 for fit in own):
-        raise UserError(
-            f"irl.features {params.features} are the same for every text in split irl: "
-            "no reward can be recovered from them"
-        )
+    if not any(np.ptp(fit.rewards[problem.rows("irl")], axis=1).any() for fit in own):
+        raise UserError("no run prefers one completion of any pair in split irl: lower irl.lr")
     chosen = table[(table["kind"] == "fit") & table["selected"]].set_index("run")
     discriminations: dict[int, float] = chosen["valid_discrimination"].to_dict()  # type: ignore[assignment]
     found = {

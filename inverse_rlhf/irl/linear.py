@@ -86,6 +86,16 @@ def pair_margins(
     return torch.bmm(head.unsqueeze(1), chosen.transpose(1, 2)).squeeze(1)
 
 
+def all_margins(
+    head: Float[Tensor, "runs features"], deltas: Float[Tensor, "pairs features"]
+) -> Float[Tensor, "runs pairs"]:
+    """Each run's margins of all pairs.
+
+    One by one: a product of several heads rounds by their number, and a resumed fit has fewer.
+    """
+    return torch.stack([deltas @ weight for weight in head])
+
+
 def keep_best(
     best: Float[Tensor, "runs features"],
     head: Float[Tensor, "runs features"],
@@ -112,8 +122,8 @@ def random_heads(
 ) -> Heads:
     """Initial heads to which nothing is fitted: a control. Same result as `fit_heads`."""
     weight = torch.stack([run.initial_head(train.shape[1]) for run in runs]).to(train.device)
-    loss = pair_loss(weight @ train.T, params).mean(1)
-    found = discrimination(weight @ valid.T)
+    loss = pair_loss(all_margins(weight, train), params).mean(1)
+    found = discrimination(all_margins(weight, valid))
     return Heads(weight, torch.ones(len(runs), dtype=torch.int64), loss[:, None], found[:, None])
 
 

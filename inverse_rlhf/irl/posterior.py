@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from inverse_rlhf.irl.bayes import Posterior, calibration, learn_in_rounds, predict, prior
-from inverse_rlhf.irl.linear import Heads
+from inverse_rlhf.irl.linear import Heads, all_margins
 from inverse_rlhf.irl.losses import pair_loss
 from inverse_rlhf.irl.runs import Run
 from inverse_rlhf.irl.selection import discrimination
@@ -45,8 +45,8 @@ class BayesianFit:
         numbers = [run.number for run in runs]
         drawn = posterior.draw(max(numbers) + 1, [self.seed, control])[numbers] / self.scale
         weight = torch.from_numpy(drawn).float().to(train.device)
-        loss = pair_loss(weight @ train.T, self.params).mean(1)
-        found = discrimination(weight @ valid.T)
+        loss = pair_loss(all_margins(weight, train), self.params).mean(1)
+        found = discrimination(all_margins(weight, valid))
         return Heads(
             weight, torch.ones(len(runs), dtype=torch.int64), loss[:, None], found[:, None]
         )
