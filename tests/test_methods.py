@@ -363,7 +363,7 @@ def test_what_is_exported_scores_what_was_fitted(
     else:
         expected = wide[card.run]
     np.testing.assert_allclose(found, expected, atol=1e-4)
-    assert card.threshold == card.thresholds["otsu"]
+    assert card.threshold == card.thresholds["human_median"]
     if settings.features == ["hidden_state"]:
         assert not (tmp_path / "reward/linear.json").exists()
     if "blocks" in changes:
@@ -407,7 +407,7 @@ def test_test_texts_decide_nothing(
         for index, table in enumerate((pairs, _changed(pairs, "test")))
     ]
     cards = [fitted.reward.card.model_dump() for fitted in found]
-    for key in ("mean", "std", "threshold"):
+    for key in ("mean", "std", "thresholds"):
         assert cards[1][key] == pytest.approx(cards[0][key], rel=1e-4, abs=1e-5)
     assert [card["run"] for card in cards] == [cards[0]["run"]] * 2
     assert found[0].runs["selected"].tolist() == found[1].runs["selected"].tolist()
