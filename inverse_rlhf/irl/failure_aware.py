@@ -120,9 +120,10 @@ def correct_heads(
             judge(scaled_weight + _bounded(correction, bound))
     history = torch.stack(found, dim=1)
     chosen = history.argmax(1)
+    corrected = chosen > 0
     return Heads(
-        best,
-        torch.where(chosen > 0, first.loss.shape[1] + chosen, first.epoch.to(chosen.device)),
+        torch.where(corrected[:, None], best, first.weight),
+        torch.where(corrected, first.loss.shape[1] + chosen, first.epoch.to(chosen.device)),
         torch.cat([first.loss, torch.stack(losses, dim=1)], dim=1),
         torch.cat([first.valid_discrimination, history[:, 1:]], dim=1),
     )
