@@ -87,15 +87,9 @@ def correct_heads(
     optimizer = OPTIMIZERS[params.optimizer](
         [correction], lr=params.lr, weight_decay=params.weight_decay
     )
-    best = torch.empty_like(first.weight)
+    best = first.weight.clone()
     losses: list[Tensor] = []
-    found: list[Tensor] = []
-
-    def judge(head: Tensor) -> None:
-        found.append(discrimination(head @ valid.T * valid_signs))
-        keep_best(best, head, found)
-
-    judge(scaled_weight)
+    found = [discrimination(best @ valid.T * valid_signs)]
     for epoch in range(settings.epochs):
         shown = (epoch + 1) / settings.epochs  # the curriculum: a growing share of the failures
         rows = torch.stack(
@@ -117,13 +111,14 @@ def correct_heads(
             total += loss.detach() * batch.shape[1]
         losses.append(total / rows.shape[1])
         with torch.no_grad():
-            judge(scaled_weight + _bounded(correction, bound))
+            head = scaled_weight + _bounded(correction, bound)
+            found.append(discrimination(head @ valid.T * valid_signs))
+            keep_best(best, head, found)
     history = torch.stack(found, dim=1)
     chosen = history.argmax(1)
-    corrected = chosen > 0
     return Heads(
-        torch.where(corrected[:, None], best, first.weight),
-        torch.where(corrected, first.loss.shape[1] + chosen, first.epoch.to(chosen.device)),
+        best,
+        torch.where(chosen > 0, first.loss.shape[1] + chosen, first.epoch.to(chosen.device)),
         torch.cat([first.loss, torch.stack(losses, dim=1)], dim=1),
         torch.cat([first.valid_discrimination, history[:, 1:]], dim=1),
     )

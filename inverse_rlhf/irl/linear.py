@@ -121,10 +121,20 @@ def random_heads(
     params: Irl,
 ) -> Heads:
     """Initial heads to which nothing is fitted: a control. Same result as `fit_heads`."""
-    weight = torch.stack([run.initial_head(train.shape[1]) for run in runs]).to(train.device)
+    weight = torch.stack([run.initial_head(train.shape[1]) for run in runs])
+    return given_heads(weight.to(train.device), train, valid, params)
+
+
+def given_heads(
+    weight: Float[Tensor, "runs features"],
+    train: Float[Tensor, "pairs features"],
+    valid: Float[Tensor, "valid_pairs features"],
+    params: Irl,
+) -> Heads:
+    """Weights that no epochs led to, as `Heads` with one epoch; pairs as in `fit_heads`."""
     loss = pair_loss(all_margins(weight, train), params).mean(1)
     found = discrimination(all_margins(weight, valid))
-    return Heads(weight, torch.ones(len(runs), dtype=torch.int64), loss[:, None], found[:, None])
+    return Heads(weight, torch.ones(len(weight), dtype=torch.int64), loss[:, None], found[:, None])
 
 
 def _epoch(

@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 
 from inverse_rlhf.irl.bayes import Posterior, calibration, learn_in_rounds, predict, prior
-from inverse_rlhf.irl.linear import Heads, all_margins
-from inverse_rlhf.irl.losses import pair_loss
+from inverse_rlhf.irl.linear import Heads, given_heads
 from inverse_rlhf.irl.runs import Run
-from inverse_rlhf.irl.selection import discrimination
 from inverse_rlhf.params import Irl
 
 
@@ -45,11 +43,7 @@ class BayesianFit:
         numbers = [run.number for run in runs]
         drawn = posterior.draw(max(numbers) + 1, [self.seed, control])[numbers] / self.scale
         weight = torch.from_numpy(drawn).float().to(train.device)
-        loss = pair_loss(all_margins(weight, train), self.params).mean(1)
-        found = discrimination(all_margins(weight, valid))
-        return Heads(
-            weight, torch.ones(len(runs), dtype=torch.int64), loss[:, None], found[:, None]
-        )
+        return given_heads(weight, train, valid, self.params)
 
 
 def fit_posterior(
