@@ -20,7 +20,7 @@ from transformers import (
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.features import by_length, encode, hidden_states, pad
 from inverse_rlhf.irl.fit import FittedRewards, fit_rewards
-from inverse_rlhf.irl.linear import fit_heads
+from inverse_rlhf.irl.linear import fit_heads, pair_margins
 from inverse_rlhf.irl.losses import constrained, head_penalty, pair_loss
 from inverse_rlhf.irl.network import Pairs, RewardNetwork
 from inverse_rlhf.irl.runs import Run, plan_runs
@@ -67,6 +67,17 @@ def separable(pairs: int = 60, features: int = 6) -> torch.Tensor:
     delta = torch.randn(pairs, features, generator=generator)
     delta[:, 0] = delta[:, 0].abs() + 0.5
     return delta
+
+
+@pytest.mark.parametrize("runs", [1, 3])
+def test_margins_read_in_place_are_those_of_copied_rows(runs: int) -> None:
+    generator = torch.Generator().manual_seed(3)
+    deltas = torch.randn(20, 7, generator=generator, dtype=torch.float64)
+    rows = torch.randint(20, (runs, 20), generator=generator)  # some twice, in no order
+    head = torch.randn(runs, 7, generator=generator, dtype=torch.float64, requires_grad=True)
+    expected = torch.einsum("rf,rbf->rb", head, deltas[rows])
+    torch.testing.assert_close(pair_margins(head, deltas, rows), expected)
+    assert torch.autograd.gradcheck(lambda weight: pair_margins(weight, deltas, rows), head)
 
 
 def test_heads_together_are_heads_one_by_one(irl: Irl) -> None:

@@ -3,7 +3,7 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import leaky_relu, softplus
 
 from inverse_rlhf.params import Irl
 
@@ -16,7 +16,7 @@ def pair_loss(delta: Float[Tensor, "*pairs"], params: Irl) -> Float[Tensor, "*pa
     """
     match params.loss:
         case "max_margin":
-            return -torch.minimum(delta, 2 * delta)
+            return -leaky_relu(delta, 2.0)
         case "hinge":
             return torch.relu(params.margin - delta)
         case "logistic":
@@ -27,8 +27,9 @@ def pair_loss(delta: Float[Tensor, "*pairs"], params: Irl) -> Float[Tensor, "*pa
 
 def head_penalty(weight: Float[Tensor, "*runs features"], params: Irl) -> Float[Tensor, "*runs"]:
     """The penalty on the head's weights: l2 * ||w||^2 with hinge and logistic, else 0."""
-    scale = params.l2 if params.loss in ("hinge", "logistic") else 0.0
-    return scale * (weight**2).sum(-1)
+    if params.loss not in ("hinge", "logistic"):
+        return weight.new_zeros(weight.shape[:-1])
+    return params.l2 * (weight**2).sum(-1)
 
 
 def constrained(
