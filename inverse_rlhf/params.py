@@ -331,11 +331,18 @@ class Params(Group):
 
     @model_validator(mode="after")
     def _half_of_the_comments_are_toxic(self) -> "Params":
+        if self.irl.threshold != "human_median":
+            return self
         share = self.data.toxic_share
-        if self.irl.threshold == "human_median" and share != 0.5:
+        if share != 0.5:
             raise ValueError(
                 f"irl.threshold human_median takes half of the comments for toxic, but "
                 f"data.toxic_share is {share}: set another threshold"
+            )
+        if not self.true_reward.weights.toxicity:
+            raise ValueError(
+                "irl.threshold human_median cuts where half of the comments are toxic, but "
+                "true_reward.weights.toxicity is 0: set another threshold"
             )
         return self
 

@@ -340,6 +340,10 @@ def test_the_median_of_comments_wants_balanced_ones() -> None:
         content["data"]["toxic_share"] = share
         with pytest.raises(UserError, match=rf"data\.toxic_share is {share}"):
             parse_params(content, "params.yaml")
+    content["data"]["toxic_share"] = 0.5
+    content["true_reward"]["weights"] |= {"toxicity": 0, "length": 1.0}
+    with pytest.raises(UserError, match=r"true_reward\.weights\.toxicity is 0"):
+        parse_params(content, "params.yaml")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda p: p.stem)

@@ -47,7 +47,7 @@ def fit_heads(
     runs: Sequence[Run],
     params: Irl,
 ) -> Heads:
-    """Fit one head a run by minibatch Adam; a run's result does not depend on the other runs.
+    """Fit one head a run by minibatch Adam; but for rounding, a run does not depend on the others.
 
     The epoch with the highest discrimination on `valid` is kept, the first of equals.
 
@@ -77,8 +77,8 @@ def fit_heads(
 
 
 class _ReadInPlace(torch.autograd.Function):
-    """Margins and their gradient without a copy of the rows, which would fill the caches and cost
-    more than what is computed with it.
+    """Margins and their gradient without copies of the rows, which fill the caches where runs or
+    features are many.
     """
 
     @staticmethod
