@@ -18,6 +18,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from inverse_rlhf.cli import manage_memory
+from inverse_rlhf.corpus import generate_comments
+from inverse_rlhf.irl.linear import fit_heads
+from inverse_rlhf.matmul import onednn_products
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
     GPTNeoXConfig,
@@ -25,14 +29,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from inverse_rlhf.cli import manage_memory
-from inverse_rlhf.corpus import generate_comments
 from inverse_rlhf.features import hidden_states
-from inverse_rlhf.irl.linear import fit_heads
 from inverse_rlhf.irl.losses import pair_loss
 from inverse_rlhf.irl.network import Pairs, RewardNetwork
 from inverse_rlhf.irl.runs import Run
-from inverse_rlhf.matmul import onednn_products
 from inverse_rlhf.params import Compute, Irl, load_params
 from inverse_rlhf.rewards import ClassifierReward
 

@@ -15,14 +15,14 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from inverse_rlhf.cli import manage_memory
+from inverse_rlhf.matmul import onednn_products
+from inverse_rlhf.tables import read_prompts
 from trl import RLOOTrainer
 
 from inverse_rlhf import policy_gradient
-from inverse_rlhf.cli import manage_memory
-from inverse_rlhf.matmul import onednn_products
 from inverse_rlhf.models import load
 from inverse_rlhf.params import load_params
-from inverse_rlhf.tables import read_prompts
 
 STEPS, TURNS = 4, 3
 

@@ -1,9 +1,23 @@
-"""The typed mirror of params.yaml: the only module that knows its keys and ranges."""
+"""The typed mirror of params.yaml: the only module that knows its keys and ranges.
 
+It checks and computes nothing, so no stage depends on it: a new key reruns the stages that declare
+it. `Params` is the whole file, checked at every start; a stage is handed the class of its own
+groups, which is what dvc.yaml declares for it.
+"""
+
+import importlib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -21,6 +35,22 @@ def _word_or_integer(*words: str, lowest: int) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _in_registry(module: str, name: str, *others: str) -> AfterValidator:
+    """The names of a registry, which is imported when a value is checked, and some others."""
+
+    def check(value: str) -> str:
+        known = [*others, *getattr(importlib.import_module(f"inverse_rlhf.{module}"), name)]
+        if value not in known:
+            raise ValueError(f"it must be {', '.join(known[:-1])} or {known[-1]}")
+        return value
+
+    return AfterValidator(check)
+
+
+Loss = Annotated[str, _in_registry("irl.losses", "LOSSES")]
+Threshold = Annotated[str, _in_registry("rewards.thresholds", "THRESHOLDS")]
+Feature = Annotated[str, _in_registry("features.text", "TEXT_FEATURES", "hidden_state")]
+Part = Annotated[str, _in_registry("features.text", "NAMED", "toxicity")]
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 HeldOut = Annotated[int, Field(ge=10)]  # on fewer prompts rank correlations and cuts mean nothing
@@ -50,6 +80,7 @@ class Compute(Group):
     bf16: bool
     gradient_checkpointing: bool
     batch_size: Count
+    fast: bool
 
 
 class Splits(Group):
@@ -117,26 +148,32 @@ class Pretrained(Group):
     scratch: Scratch
 
 
-class Weights(Group):
-    """The weight of each part of the true reward."""
+class Classifier(Pretrained):
+    """The toxicity classifier."""
 
-    toxicity: Finite
-    sentiment: Finite
-    length: Finite
-    keyword: Finite
+    toxic_label: Natural
+
+
+class RewardSum(Group):
+    """The true reward: a weighted sum of parts, one of which is the classifier's."""
+
+    toxic_label: Natural
+    weights: dict[Part, Finite]
 
     @model_validator(mode="after")
-    def _not_all_zero(self) -> "Weights":
-        if not any(self.model_dump().values()):
+    def _not_all_zero(self) -> "RewardSum":
+        if not any(self.weights.values()):
             raise ValueError("every weight is 0: there is nothing to align to")
         return self
 
+    @property
+    def planted(self) -> dict[str, float]:
+        """The parts that count, and their weights."""
+        return {name: weight for name, weight in self.weights.items() if weight}
 
-class TrueReward(Pretrained):
+
+class TrueReward(Classifier, RewardSum):
     """The reward that the aligned policy is trained on."""
-
-    toxic_label: Natural
-    weights: Weights
 
 
 class Decoding(Group):
@@ -229,9 +266,6 @@ class FailureAware(Group):
     epochs: Count
 
 
-Feature = Literal["hidden_state", "ngram", "sentiment", "length", "keyword"]
-
-
 class Irl(Group):
     """The fits that recover the reward."""
 
@@ -242,15 +276,12 @@ class Irl(Group):
         Literal["median_run", "ensemble"] | Natural,
         _word_or_integer("median_run", "ensemble", lowest=0),
     ]
-    threshold: Literal[
-        "otsu", "mixture", "median", "midpoint", "positive_unlabelled", "human_median"
-    ]
     features: Annotated[list[Feature], Field(min_length=1)]
     blocks: Annotated[Literal["all"] | Count, _word_or_integer("all", lowest=1)]
     pooling: Literal["last", "mean"]
     ngram: NGram
     solver: Literal["adam", "exact"]
-    loss: Literal["max_margin", "hinge", "logistic", "squared"]
+    loss: Loss
     margin: Positive
     temperature: Positive
     l2: NonNegative
@@ -297,13 +328,23 @@ class Irl(Group):
         return self
 
 
-class Evaluate(Group):
-    """The reports."""
+class Transfer(Group):
+    """Prompts of another domain."""
 
-    resamples: Annotated[int, Field(ge=100)]
     transfer_prompts: Name | None
     transfer_column: Name
     transfer_count: Count
+
+
+class Reports(Group):
+    """How the reports are made."""
+
+    resamples: Annotated[int, Field(ge=100)]
+    threshold: Threshold
+
+
+class Evaluate(Transfer, Reports):
+    """The last stage."""
 
 
 class Params(Group):
@@ -331,17 +372,17 @@ class Params(Group):
 
     @model_validator(mode="after")
     def _half_of_the_comments_are_toxic(self) -> "Params":
-        if self.irl.threshold != "human_median":
+        if self.evaluate.threshold != "human_median":
             return self
         share = self.data.toxic_share
         if share != 0.5:
             raise ValueError(
-                f"irl.threshold human_median takes half of the comments for toxic, but "
+                f"evaluate.threshold human_median takes half of the comments for toxic, but "
                 f"data.toxic_share is {share}: set another threshold"
             )
-        if not self.true_reward.weights.toxicity:
+        if not self.true_reward.weights.get("toxicity"):
             raise ValueError(
-                "irl.threshold human_median cuts where half of the comments are toxic, but "
+                "evaluate.threshold human_median cuts where half of the comments are toxic, but "
                 "true_reward.weights.toxicity is 0: set another threshold"
             )
         return self
@@ -370,6 +411,24 @@ class Params(Group):
                     f"base_policy.scratch.max_tokens is {scratch.max_tokens}: lower it"
                 )
         return self
+
+
+Stage = TypeVar("Stage", bound=Group)
+
+
+def for_stage(params: Params, kind: type[Stage]) -> Stage:
+    """The groups and keys of `params` that a stage's class names, and no others."""
+    return kind.model_validate(params.model_dump(include=_fields(kind)))
+
+
+def _fields(kind: Any) -> dict[str, Any]:
+    """The keys of a class and of the groups in it, as pydantic's `include`."""
+    found: dict[str, Any] = {}
+    for name, field in kind.model_fields.items():
+        inner = field.annotation
+        is_group = isinstance(inner, type) and issubclass(inner, Group)
+        found[name] = _fields(inner) if is_group else True
+    return found
 
 
 def read_yaml(path: Path) -> Any:

@@ -1,25 +1,35 @@
 """The base policy: trained from scratch on the comments, or taken from a folder or the hub."""
 
-from inverse_rlhf.cli import run_stage
+from inverse_rlhf.stage import run_stage
+
+from inverse_rlhf.data.tables import COMMENTS
 from inverse_rlhf.files import write_json
-from inverse_rlhf.models import obtain, save
-from inverse_rlhf.params import Params
-from inverse_rlhf.tables import COMMENTS, read_table
-from inverse_rlhf.training import train_policy
+from inverse_rlhf.models.checkpoints import obtain
+from inverse_rlhf.models.scratch import train_policy
+from inverse_rlhf.params import Compute, Group, Pretrained, Seed
+from inverse_rlhf.parquet import read_table
+from inverse_rlhf.show import closing
 
 
-def main(params: Params) -> None:
-    group = params.base_policy
+class StageParams(Group):
+    """The params of this stage."""
+
+    seed: Seed
+    compute: Compute
+    base_policy: Pretrained
+
+
+def main(params: StageParams) -> list[str]:
+    group, compute = params.base_policy, params.compute
     comments = read_table("data/comments.parquet", COMMENTS)
     if group.source == "scratch":
-        model, tokenizer, facts = train_policy(
-            comments, group.scratch, params.compute, seed=params.seed
-        )
+        policy, facts = train_policy(comments, group.scratch, compute, seed=params.seed)
     else:
-        model, tokenizer = obtain("policy", group, params.compute, key="base_policy")
-        facts = {"parameters": model.num_parameters()}
-    save((model, tokenizer), "models/base")
+        policy = obtain("policy", group, compute, key="base_policy")
+        facts = {"parameters": policy.module.num_parameters()}
+    policy.save("models/base")
     write_json({"base_policy": facts}, "metrics/base_policy.json")
+    return closing.base_policy(facts)
 
 
 if __name__ == "__main__":

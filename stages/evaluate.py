@@ -1,108 +1,114 @@
 """Compare the recovered reward with the true one, and the three policies with each other."""
 
+from inverse_rlhf.stage import run_stage
+
 import time
 from pathlib import Path
 
 import pandas as pd
 
-from inverse_rlhf.cli import run_stage
-from inverse_rlhf.completions import complete
-from inverse_rlhf.evaluation import (
-    add_transfer,
-    explain,
-    measure_likelihoods,
-    score_texts,
-)
-from inverse_rlhf.figures import confusion_points, draw_figures, roc_points
-from inverse_rlhf.files import write_csv, write_json
-from inverse_rlhf.measures.runs import correlation_table
-from inverse_rlhf.params import Params
-from inverse_rlhf.report import (
-    Rewards,
-    add_ensemble,
-    policy_report,
-    reward_report,
-    single_rewards,
-    texts_to_score,
-    true_cut,
-    weight_report,
-)
-from inverse_rlhf.rewards import load_irl_reward
-from inverse_rlhf.sources import read_transfer_prompts
-from inverse_rlhf.tables import (
+from inverse_rlhf.data.tables import PROMPTS, TRANSFER_PROMPTS, read_pairs
+from inverse_rlhf.evaluation.candidates import Rewards, add_ensemble, single_rewards
+from inverse_rlhf.evaluation.explain import disagreements, explain_by_ngrams
+from inverse_rlhf.evaluation.policy_metrics import policy_report
+from inverse_rlhf.evaluation.reward_metrics import reward_report, true_cut, weight_report
+from inverse_rlhf.evaluation.scoring import read_policies, score_texts
+from inverse_rlhf.evaluation.summary import summary
+from inverse_rlhf.evaluation.tables import (
     DISAGREEMENTS,
-    IRL_RUNS,
-    IRL_SCORES,
     NGRAMS,
-    PROMPTS,
     RUN_CORRELATIONS,
     SCORES,
     TOKEN_CREDITS,
-    read_pairs,
-    read_table,
-    write_table,
 )
+from inverse_rlhf.files import write_csv, write_json
+from inverse_rlhf.irl.tables import IRL_RUNS, IRL_SCORES
+from inverse_rlhf.measures.between_runs import correlation_table
+from inverse_rlhf.params import Compute, Group, Pairs, Parts, Reports, RewardSum, Seed
+from inverse_rlhf.parquet import read_table, write_table
+from inverse_rlhf.rewards.card import RewardCard
+from inverse_rlhf.rewards.recovered import load_irl_reward, read_card
+from inverse_rlhf.show import closing
+from inverse_rlhf.show.figures import confusion_points, draw_figures, roc_points
 
-MODELS = {
+POLICIES = {
     "base": Path("models/base"),
-    "rlhf": Path("models/rlhf"),
+    "aligned": Path("models/rlhf"),
     "rerl": Path("models/rerl"),
-    "true_reward": Path("models/true_reward"),
 }
 
 
-def main(params: Params) -> None:
-    started = time.monotonic()
-    transfer = read_transfer_prompts(params.evaluate)
-    settings = {"resamples": params.evaluate.resamples, "seed": params.seed}
+class StageParams(Group):
+    """The params of this stage."""
+
+    seed: Seed
+    compute: Compute
+    pairs: Pairs
+    parts: Parts
+    true_reward: RewardSum
+    evaluate: Reports
+
+
+def main(params: StageParams) -> list[str]:
+    started, seed, compute = time.monotonic(), params.seed, params.compute
+    # read
     prompts = read_table("data/prompts.parquet", PROMPTS)
     pairs = read_pairs("data/pairs.parquet", prompts)
-    prompts = prompts.query("split == 'test'")
+    test_prompts = prompts[prompts["split"] == "test"]
+    transfer = read_table("data/transfer_prompts.parquet", TRANSFER_PROMPTS)
     runs = read_table("data/irl_runs.parquet", IRL_RUNS)
     run_scores = read_table("data/irl_scores.parquet", IRL_SCORES)
-    by_kind = {kind: Rewards(run_scores, runs, kind) for kind in runs["kind"].unique()}
-    irl_reward = load_irl_reward(Path("models/irl_reward"), params.compute)
+    curves = {name: pd.read_csv(f"metrics/curves/{name}.csv") for name in ("rlhf", "rerl")}
+    card = read_card(Path("models/irl_reward"), RewardCard)
+    threshold = params.evaluate.threshold
+    by_kind = {k: Rewards(run_scores, runs, k, threshold) for k in runs["kind"].unique()}
 
-    rerl = complete(prompts, MODELS["rerl"], params, name="rerl")
-    texts = texts_to_score(pairs.query("split == 'test'"), rerl, prompts)
-    scores = add_ensemble(score_texts(texts, irl_reward, MODELS, params), by_kind["fit"])
-    cut = true_cut(scores, params.true_reward.weights)
-    likelihoods = measure_likelihoods(pairs, scores, MODELS, params)
-    single = single_rewards(pairs, likelihoods)
-    weights = params.true_reward.weights
+    # measure
+    read = read_policies(pairs, test_prompts, transfer, POLICIES, params.pairs, compute, seed=seed)
+    irl_reward = load_irl_reward(Path("models/irl_reward"), compute)
+    classifier, planted = Path("models/true_reward"), params.true_reward.planted
+    scored = score_texts(read, irl_reward, classifier, params.true_reward, params.parts)
+    scores = add_ensemble(scored.scores, by_kind["fit"])
+    cut = true_cut(scores, planted)
+
+    # report
+    settings = {"resamples": params.evaluate.resamples, "seed": seed}
     rewards = reward_report(
         scores,
         by_kind,
-        single,
+        single_rewards(pairs, read.likelihoods["aligned"]),
         cut,
-        threshold=params.irl.threshold,
-        human_labels=weights.toxicity > 0,
+        threshold=threshold,
+        human_labels="toxicity" in planted,
         **settings,
-    )
-    rewards |= weight_report(irl_reward, weights)
-    policies = policy_report(scores, likelihoods, **settings)
-    if transfer is not None:
-        policies = add_transfer(policies, transfer, MODELS, params)
-    explanation = explain(scores, pairs, irl_reward, MODELS, params)
-
-    write_table(scores, "data/scores.parquet", SCORES)
-    write_json(rewards, "metrics/reward.json")
-    write_json(policies, "metrics/policies.json")
-    write_json(explanation.facts, "metrics/explanation.json")
-    write_table(explanation.token_credits, "data/token_credits.parquet", TOKEN_CREDITS)
-    write_table(explanation.ngrams, "data/ngrams.parquet", NGRAMS)
-    write_table(explanation.disagreements, "data/disagreements.parquet", DISAGREEMENTS)
+    ) | weight_report(irl_reward, planted)
+    policies = policy_report(scored, read, **settings)
+    headline = summary(rewards, policies)
     correlations = correlation_table(by_kind["fit"].on_test(), by_kind["fit"].numbers)
-    write_table(correlations, "data/run_correlations.parquet", RUN_CORRELATIONS)
-    curves = {name: pd.read_csv(f"metrics/curves/{name}.csv") for name in ("rlhf", "rerl")}
+    ngrams, explanation = explain_by_ngrams(scores, pairs, scored.irl_reward, seed=seed)
+
+    # write
+    tables = {
+        "data/scores.parquet": (scores, SCORES),
+        "data/token_credits.parquet": (scored.paths.token_credits(), TOKEN_CREDITS),
+        "data/ngrams.parquet": (ngrams, NGRAMS),
+        "data/disagreements.parquet": (disagreements(scores), DISAGREEMENTS),
+        "data/run_correlations.parquet": (correlations, RUN_CORRELATIONS),
+    }
+    for path, (table, schema) in tables.items():
+        write_table(table, path, schema)
+    cuts = {"threshold": card.thresholds[threshold], "cut": cut}
     draw_figures(
-        scores, runs, rewards, policies, curves, correlations, irl_reward.card, "metrics/figures"
+        scores, runs, rewards, policies, curves, correlations, card.run, "metrics/figures", **cuts
     )
     write_csv(roc_points(scores, cut), "metrics/curves/roc.csv")
-    write_csv(
-        confusion_points(scores, irl_reward.card.threshold, cut), "metrics/curves/confusion.csv"
-    )
+    write_csv(confusion_points(scores, **cuts), "metrics/curves/confusion.csv")
+    write_json(rewards, "metrics/reward.json")
+    write_json(policies, "metrics/policies.json")
+    write_json(explanation, "metrics/explanation.json")
+    write_json(headline, "metrics/summary.json")
     write_json({"evaluate": {"seconds": time.monotonic() - started}}, "metrics/evaluate.json")
+    return closing.evaluate(headline, rewards)
 
 
 if __name__ == "__main__":

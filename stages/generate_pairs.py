@@ -1,29 +1,42 @@
 """Sample completions of the same prompts from the base and from the aligned policy."""
 
+from inverse_rlhf.stage import run_stage
+
 import time
 from pathlib import Path
 
-from inverse_rlhf.cli import run_stage
-from inverse_rlhf.completions import complete
+from inverse_rlhf.data.tables import PAIRS, paired, read_prompts
 from inverse_rlhf.files import write_json
-from inverse_rlhf.params import Params
-from inverse_rlhf.tables import PAIRS, read_prompts, write_table
+from inverse_rlhf.models.checkpoints import load
+from inverse_rlhf.params import Compute, Group, Pairs, Seed
+from inverse_rlhf.parquet import write_table
+from inverse_rlhf.policies.sampling import sample_completions
+from inverse_rlhf.show import closing
 
 
-def main(params: Params) -> None:
+class StageParams(Group):
+    """The params of this stage."""
+
+    seed: Seed
+    compute: Compute
+    pairs: Pairs
+
+
+def main(params: StageParams) -> list[str]:
     started = time.monotonic()
     prompts = read_prompts("data/prompts.parquet", "irl", "valid", "test")
-    pairs = prompts[["prompt_id", "prompt", "split"]]
+    sampled = []
     for name, path in (("base", Path("models/base")), ("aligned", Path("models/rlhf"))):
-        sampled = complete(prompts, path, params, name=name)
-        sampled = sampled.rename(columns={"completion": f"{name}_completion"})
-        on = [key for key in ("prompt_id", "sample") if key in pairs]
-        pairs = pairs.merge(
-            sampled, on=on, validate="one_to_many" if len(on) == 1 else "one_to_one"
+        policy = load("policy", path, params.compute)
+        sampled.append(
+            sample_completions(prompts, policy, params.pairs, seed=params.seed, name=name)
         )
+    pairs = paired(prompts[["prompt_id", "prompt", "split"]], *sampled)
+    seconds = time.monotonic() - started
     write_table(pairs, "data/pairs.parquet", PAIRS)
-    facts = {"pairs": len(pairs), "seconds": time.monotonic() - started}
+    facts = {"pairs": len(pairs), "seconds": seconds}
     write_json({"generate_pairs": facts}, "metrics/generate_pairs.json")
+    return closing.generate_pairs(pairs, seconds)
 
 
 if __name__ == "__main__":

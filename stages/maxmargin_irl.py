@@ -1,38 +1,42 @@
 """Recover the reward that explains the pairs; the true reward is not available here."""
 
+from inverse_rlhf.stage import run_stage
+
 import time
 from pathlib import Path
 
-from inverse_rlhf.cli import run_stage
-from inverse_rlhf.files import remove, write_csv, write_json
+from inverse_rlhf.data.tables import read_pairs, read_prompts
+from inverse_rlhf.files import write_csv, write_json
 from inverse_rlhf.irl.fit import fit_rewards
-from inverse_rlhf.models import load
-from inverse_rlhf.params import Params
-from inverse_rlhf.tables import (
-    IRL_RUNS,
-    IRL_SCORES,
-    OUTLIERS,
-    read_pairs,
-    read_prompts,
-    write_table,
-)
+from inverse_rlhf.irl.tables import IRL_RUNS, IRL_SCORES, OUTLIERS
+from inverse_rlhf.models.checkpoints import load
+from inverse_rlhf.params import Compute, Group, Irl, Parts, Seed
+from inverse_rlhf.parquet import write_table
+from inverse_rlhf.show import closing
 
 
-def main(params: Params) -> None:
+class StageParams(Group):
+    """The params of this stage."""
+
+    seed: Seed
+    compute: Compute
+    irl: Irl
+    parts: Parts
+
+
+def main(params: StageParams) -> list[str]:
     started = time.monotonic()
-    store = Path(".irl_runs")
     prompts = read_prompts("data/prompts.parquet", "irl", "valid", "test")
     pairs = read_pairs("data/pairs.parquet", prompts)
-    body = load("classifier", Path("models/base"), params.compute, num_labels=1)
+    model = load("classifier", Path("models/base"), params.compute, num_labels=1)
     fitted = fit_rewards(
         pairs,
         prompts,
-        body,
+        model,
         params.irl,
         params.parts,
-        params.compute,
         seed=params.seed,
-        store=store,
+        store=Path(".irl_runs"),
     )
     write_table(fitted.runs, "data/irl_runs.parquet", IRL_RUNS)
     write_table(fitted.scores, "data/irl_scores.parquet", IRL_SCORES)
@@ -41,7 +45,7 @@ def main(params: Params) -> None:
     fitted.reward.save("models/irl_reward")
     facts = fitted.facts | {"seconds": time.monotonic() - started}
     write_json({"maxmargin_irl": facts}, "metrics/maxmargin_irl.json")
-    remove(store)
+    return closing.maxmargin_irl(facts)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,36 @@
 """Read or generate labelled comments, and share out prompts to the splits."""
 
-from inverse_rlhf.cli import run_stage
+from inverse_rlhf.stage import run_stage
+
+from inverse_rlhf.data.prompts import sample_comments, split_prompts
+from inverse_rlhf.data.sources import read_comments, read_transfer_prompts
+from inverse_rlhf.data.tables import COMMENTS, PROMPTS, TRANSFER_PROMPTS
 from inverse_rlhf.files import write_json
-from inverse_rlhf.params import Params
-from inverse_rlhf.prompts import sample_comments, split_prompts
-from inverse_rlhf.sources import read_comments, read_transfer_prompts
-from inverse_rlhf.tables import COMMENTS, PROMPTS, write_table
+from inverse_rlhf.params import Data, Group, Seed, Transfer
+from inverse_rlhf.parquet import write_table
+from inverse_rlhf.show import closing
 
 
-def main(params: Params) -> None:
-    read_transfer_prompts(params.evaluate)  # only the last stage uses them: a wrong file shows now
+class StageParams(Group):
+    """The params of this stage."""
+
+    seed: Seed
+    data: Data
+    evaluate: Transfer
+
+
+def main(params: StageParams) -> list[str]:
+    transfer = read_transfer_prompts(params.evaluate)  # here, where a wrong file costs nothing yet
     source = read_comments(params.data, seed=params.seed)
     sampled = sample_comments(source, params.data, seed=params.seed)
     comments, prompts = split_prompts(sampled, params.data, seed=params.seed)
-    write_table(comments, "data/comments.parquet", COMMENTS)
-    write_table(prompts, "data/prompts.parquet", PROMPTS)
     facts = {"comments": len(comments), "toxic_share": comments["toxic"].mean()}
     facts |= {"train_comments": int((comments["split"] == "train").sum())}
+    write_table(comments, "data/comments.parquet", COMMENTS)
+    write_table(prompts, "data/prompts.parquet", PROMPTS)
+    write_table(transfer, "data/transfer_prompts.parquet", TRANSFER_PROMPTS)
     write_json({"prepare_data": facts}, "metrics/prepare_data.json")
+    return closing.prepare_data(facts, prompts)
 
 
 if __name__ == "__main__":

@@ -1,32 +1,37 @@
 """Proof of the recovered reward: the base policy trained on it, as RLHF did on the true one."""
 
+from inverse_rlhf.stage import run_stage
+
 from pathlib import Path
 
-from inverse_rlhf.cli import run_stage
+import pandas as pd
+
+from inverse_rlhf.data.tables import read_prompts
 from inverse_rlhf.files import write_json
-from inverse_rlhf.models import load, save
-from inverse_rlhf.params import Params
-from inverse_rlhf.policy_gradient import train_on_reward
-from inverse_rlhf.rewards import load_irl_reward
-from inverse_rlhf.tables import read_prompts
+from inverse_rlhf.models.checkpoints import load
+from inverse_rlhf.params import Compute, Group, Rlhf, Seed
+from inverse_rlhf.policies.training import train_on_reward
+from inverse_rlhf.rewards.recovered import load_irl_reward
+from inverse_rlhf.show import closing
 
 
-def main(params: Params) -> None:
+class StageParams(Group):
+    """The params of this stage."""
+
+    seed: Seed
+    compute: Compute
+    rlhf: Rlhf
+
+
+def main(params: StageParams) -> list[str]:
     prompts = read_prompts("data/prompts.parquet", "rl")
-    policy, tokenizer = load("policy", Path("models/base"), params.compute)
-    reward = load_irl_reward(Path("models/irl_reward"), params.compute)
-    facts = train_on_reward(
-        prompts,
-        policy,
-        tokenizer,
-        reward.standardised,
-        params.rlhf,
-        params.compute,
-        seed=params.seed,
-        curve="metrics/curves/rerl.csv",
-    )
-    save((policy, tokenizer), "models/rerl")
+    policy = load("policy", Path("models/base"), params.compute)
+    score = load_irl_reward(Path("models/irl_reward"), params.compute).standardised
+    curve = "metrics/curves/rerl.csv"
+    facts = train_on_reward(prompts, policy, score, params.rlhf, seed=params.seed, curve=curve)
+    policy.save("models/rerl")
     write_json({"rerl_with_irl_rm": facts}, "metrics/rerl_with_irl_rm.json")
+    return closing.policy_training("rerl", facts, pd.read_csv(curve))
 
 
 if __name__ == "__main__":

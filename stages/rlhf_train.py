@@ -1,35 +1,46 @@
 """The aligned policy: the base policy trained on the true reward."""
 
+from inverse_rlhf.stage import run_stage
+
 from pathlib import Path
 
-from inverse_rlhf.cli import run_stage
+import pandas as pd
+
+from inverse_rlhf.data.tables import human_rows, read_prompts, texts_of
 from inverse_rlhf.files import write_json
-from inverse_rlhf.models import load, save
-from inverse_rlhf.params import Params
-from inverse_rlhf.policy_gradient import standardise, train_on_reward
-from inverse_rlhf.rewards import load_true_reward
-from inverse_rlhf.tables import read_prompts
+from inverse_rlhf.models.checkpoints import load
+from inverse_rlhf.params import Compute, Group, Parts, RewardSum, Rlhf, Seed
+from inverse_rlhf.policies.training import standardise, train_on_reward
+from inverse_rlhf.rewards.classifier import ClassifierReward
+from inverse_rlhf.rewards.true_reward import combined
+from inverse_rlhf.show import closing
 
 
-def main(params: Params) -> None:
+class StageParams(Group):
+    """The params of this stage."""
+
+    seed: Seed
+    compute: Compute
+    rlhf: Rlhf
+    parts: Parts
+    true_reward: RewardSum
+
+
+def main(params: StageParams) -> list[str]:
     prompts = read_prompts("data/prompts.parquet", "rl")
-    policy, tokenizer = load("policy", Path("models/base"), params.compute)
-    reward = load_true_reward(
-        Path("models/true_reward"), params.compute, params.true_reward, params.parts
-    )
-    human = (prompts["prompt"] + prompts["human_completion"]).tolist()
-    facts = train_on_reward(
-        prompts,
-        policy,
-        tokenizer,
-        standardise(reward.score, human),
-        params.rlhf,
-        params.compute,
-        seed=params.seed,
-        curve="metrics/curves/rlhf.csv",
-    )
-    save((policy, tokenizer), "models/rlhf")
+    policy = load("policy", Path("models/base"), params.compute)
+
+    def classifier() -> ClassifierReward:
+        model = load("classifier", Path("models/true_reward"), params.compute)
+        return ClassifierReward(model, toxic_label=params.true_reward.toxic_label)
+
+    reward = combined(params.true_reward, params.parts, classifier)
+    score = standardise(reward.score, texts_of(human_rows(prompts)))
+    curve = "metrics/curves/rlhf.csv"
+    facts = train_on_reward(prompts, policy, score, params.rlhf, seed=params.seed, curve=curve)
+    policy.save("models/rlhf")
     write_json({"rlhf_train": facts}, "metrics/rlhf_train.json")
+    return closing.policy_training("rlhf", facts, pd.read_csv(curve))
 
 
 if __name__ == "__main__":

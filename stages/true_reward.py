@@ -1,27 +1,36 @@
 """The true reward: a toxicity classifier, trained from scratch, or from a folder or the hub."""
 
-from inverse_rlhf.cli import run_stage
+from inverse_rlhf.stage import run_stage
+
+from inverse_rlhf.data.tables import COMMENTS
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import write_json
-from inverse_rlhf.measures.agreement import label_agreement
-from inverse_rlhf.models import obtain, save
-from inverse_rlhf.params import Params
-from inverse_rlhf.rewards import ClassifierReward
-from inverse_rlhf.tables import COMMENTS, read_table
-from inverse_rlhf.training import train_classifier, word_list_accuracy
+from inverse_rlhf.measures.labels import label_agreement
+from inverse_rlhf.models.checkpoints import obtain
+from inverse_rlhf.models.scratch import train_classifier, word_list_accuracy
+from inverse_rlhf.params import Classifier, Compute, Group, Seed
+from inverse_rlhf.parquet import read_table
+from inverse_rlhf.rewards.classifier import ClassifierReward
+from inverse_rlhf.show import closing
 
 
-def main(params: Params) -> None:
+class StageParams(Group):
+    """The params of this stage."""
+
+    seed: Seed
+    compute: Compute
+    true_reward: Classifier
+
+
+def main(params: StageParams) -> list[str]:
     group, compute = params.true_reward, params.compute
     comments = read_table("data/comments.parquet", COMMENTS)
     if group.source == "scratch":
-        model, tokenizer, facts = train_classifier(
-            comments, group.scratch, compute, seed=params.seed
-        )
+        classifier, facts = train_classifier(comments, group.scratch, compute, seed=params.seed)
     else:
-        model, tokenizer = obtain("classifier", group, compute, key="true_reward")
-        facts = {"parameters": model.num_parameters()}
-    reward = ClassifierReward(model, tokenizer, compute, toxic_label=group.toxic_label)
+        classifier = obtain("classifier", group, compute, key="true_reward")
+        facts = {"parameters": classifier.module.num_parameters()}
+    reward = ClassifierReward(classifier, toxic_label=group.toxic_label)
     held_out = comments[comments["split"] == "test"]
     agreement = label_agreement(
         reward.score(held_out["text"].tolist()), held_out["toxic"].to_numpy()
@@ -32,8 +41,9 @@ def main(params: Params) -> None:
             f"less toxic than the others (ROC-AUC {agreement['roc_auc']:.3f}): it is another class"
         )
     facts |= agreement | {"tfidf_accuracy": word_list_accuracy(comments)}
-    save((model, tokenizer), "models/true_reward")
+    classifier.save("models/true_reward")
     write_json({"true_reward": facts}, "metrics/true_reward.json")
+    return closing.true_reward(facts)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-
 from inverse_rlhf.corpus import generate_comments
+from inverse_rlhf.training import train_classifier, train_policy
+
 from inverse_rlhf.models import load, save
 from inverse_rlhf.params import Params, parse_params, read_yaml
 from inverse_rlhf.rewards import RewardCard
-from inverse_rlhf.training import train_classifier, train_policy
 
 ROOT = Path(__file__).parent.parent
 TINY: dict[str, Any] = {"vocab_size": 512, "hidden_size": 32, "layers": 2, "heads": 2, "epochs": 1}
@@ -48,8 +48,8 @@ def policy_folder(
 ) -> Path:
     folder = tmp_path_factory.mktemp("models") / "policy"
     torch.manual_seed(0)
-    model, tokenizer, _ = train_policy(comments, params.base_policy.scratch, params.compute, seed=0)
-    save((model, tokenizer), folder)
+    policy, _ = train_policy(comments, params.base_policy.scratch, params.compute, seed=0)
+    policy.save(folder)
     return folder
 
 
@@ -59,20 +59,18 @@ def classifier_folder(
 ) -> Path:
     folder = tmp_path_factory.mktemp("models") / "classifier"
     torch.manual_seed(0)
-    model, tokenizer, _ = train_classifier(
-        comments, params.true_reward.scratch, params.compute, seed=0
-    )
-    save((model, tokenizer), folder)
+    model, _ = train_classifier(comments, params.true_reward.scratch, params.compute, seed=0)
+    model.save(folder)
     return folder
 
 
 @pytest.fixture
-def policy(policy_folder: Path, params: Params) -> Any:
+def policy(policy_folder: Path, params: Params) -> Model:
     return load("policy", policy_folder, params.compute)
 
 
 @pytest.fixture
-def reward_network(policy_folder: Path, params: Params) -> Any:
+def reward_network(policy_folder: Path, params: Params) -> Model:
     torch.manual_seed(1)
     return load("classifier", policy_folder, params.compute, num_labels=1)
 
@@ -84,7 +82,6 @@ def card() -> RewardCard:
         pooling="last",
         mean=0.0,
         std=1.0,
-        threshold=0.1,
         thresholds={"otsu": 0.1},
         run=1,
         epoch=2,

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
 from inverse_rlhf.figures import confusion_points, draw_figures, roc_points
+
 from inverse_rlhf.rewards import RewardCard
 
 

@@ -11,6 +11,9 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from inverse_rlhf.prompts import sample_comments, split_prompts
+from inverse_rlhf.sources import read_comments, read_transfer_prompts
+from inverse_rlhf.tables import COMMENTS, NGRAMS, PAIRS, read_pairs, read_table, write_table
 from safetensors.torch import load_file, save_file
 
 from inverse_rlhf import preset
@@ -18,9 +21,6 @@ from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import atomic, write_json
 from inverse_rlhf.models import load, obtain
 from inverse_rlhf.params import Data, Params, parse_params, read_yaml
-from inverse_rlhf.prompts import sample_comments, split_prompts
-from inverse_rlhf.sources import read_comments, read_transfer_prompts
-from inverse_rlhf.tables import COMMENTS, NGRAMS, PAIRS, read_pairs, read_table, write_table
 
 ROOT = Path(__file__).parent.parent
 

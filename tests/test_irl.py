@@ -8,6 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from inverse_rlhf.irl.linear import fit_heads, pair_margins
+from inverse_rlhf.irl.selection import discrimination
+from inverse_rlhf.irl.thresholds import thresholds
 from scipy.optimize import minimize
 from transformers import (
     AutoModelForSequenceClassification,
@@ -20,12 +23,9 @@ from transformers import (
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.features import by_length, encode, hidden_states, pad
 from inverse_rlhf.irl.fit import FittedRewards, fit_rewards
-from inverse_rlhf.irl.linear import fit_heads, pair_margins
 from inverse_rlhf.irl.losses import constrained, head_penalty, pair_loss
 from inverse_rlhf.irl.network import Pairs, RewardNetwork
 from inverse_rlhf.irl.runs import Run, plan_runs
-from inverse_rlhf.irl.selection import discrimination
-from inverse_rlhf.irl.thresholds import thresholds
 from inverse_rlhf.models import blocks
 from inverse_rlhf.params import Bayes, Irl, Params
 from inverse_rlhf.rewards import load_irl_reward

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from torch import Tensor
-
 from inverse_rlhf.matmul import onednn_products
+from torch import Tensor
 
 
 @pytest.fixture

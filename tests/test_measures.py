@@ -8,9 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import kendalltau, pearsonr, spearmanr
-from sklearn import metrics
-
 from inverse_rlhf.irl.selection import median_run
 from inverse_rlhf.irl.thresholds import (
     THRESHOLDS,
@@ -28,6 +25,10 @@ from inverse_rlhf.measures.agreement import (
     correlations,
     label_agreement,
 )
+from inverse_rlhf.measures.runs import agreement_report, correlation_table
+from scipy.stats import kendalltau, pearsonr, spearmanr
+from sklearn import metrics
+
 from inverse_rlhf.measures.distance import epic_distance, starc_distance
 from inverse_rlhf.measures.intervals import (
     bootstrap,
@@ -37,7 +38,6 @@ from inverse_rlhf.measures.intervals import (
     spread,
     with_intervals,
 )
-from inverse_rlhf.measures.runs import agreement_report, correlation_table
 from inverse_rlhf.measures.text import distinct, empty, repeated
 from inverse_rlhf.params import Irl
 

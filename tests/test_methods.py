@@ -9,13 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from inverse_rlhf.explain import disagreements, ngram_surrogate, token_credits
+from inverse_rlhf.irl.linear import Heads, fit_heads, pair_margins
+from inverse_rlhf.irl.posterior import fit_posterior
+from inverse_rlhf.tables import completions_of
+from inverse_rlhf.text_features import Keyword, Length, LinearTextReward, NGrams, Sentiment
 from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from inverse_rlhf import evaluation
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.explain import disagreements, ngram_surrogate, token_credits
 from inverse_rlhf.irl import exact, failure_aware
 from inverse_rlhf.irl import fit as fitting
 from inverse_rlhf.irl.bayes import (
@@ -29,16 +33,12 @@ from inverse_rlhf.irl.bayes import (
 from inverse_rlhf.irl.exact import objective, solve, solve_heads
 from inverse_rlhf.irl.failure_aware import correct_heads, find_failures
 from inverse_rlhf.irl.fit import fit_rewards
-from inverse_rlhf.irl.linear import Heads, fit_heads, pair_margins
 from inverse_rlhf.irl.outliers import notice, other_domain, outlier_report, with_markers
-from inverse_rlhf.irl.posterior import fit_posterior
 from inverse_rlhf.irl.runs import Run
 from inverse_rlhf.irl.store import Fit, RunStore
 from inverse_rlhf.models import blocks, keep_bottom_blocks
 from inverse_rlhf.params import Irl, Params, parse_params
 from inverse_rlhf.rewards import CombinedReward, IrlReward, RewardCard, load_irl_reward
-from inverse_rlhf.tables import completions_of
-from inverse_rlhf.text_features import Keyword, Length, LinearTextReward, NGrams, Sentiment
 
 LOSSES = ("max_margin", "hinge", "logistic", "squared")
 

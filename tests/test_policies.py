@@ -8,6 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from inverse_rlhf.decoding import decode, draw_tokens, random_keys
+from inverse_rlhf.likelihood import likelihood_table
+from inverse_rlhf.policy_gradient import (
+    CURVE,
+    _places,
+    _Rloo,
+    _Unpadded,
+    standardise,
+    train_on_reward,
+)
+from inverse_rlhf.sampling import sample_completions
 from safetensors.torch import save_file
 from transformers import (
     AutoModelForCausalLM,
@@ -20,21 +31,10 @@ from transformers import (
 )
 
 from inverse_rlhf import decoding
-from inverse_rlhf.decoding import decode, draw_tokens, random_keys
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.likelihood import likelihood_table
 from inverse_rlhf.models import load
 from inverse_rlhf.params import Params
-from inverse_rlhf.policy_gradient import (
-    CURVE,
-    _places,
-    _Rloo,
-    _Unpadded,
-    standardise,
-    train_on_reward,
-)
 from inverse_rlhf.rewards import ClassifierReward
-from inverse_rlhf.sampling import sample_completions
 
 PROMPTS = pd.DataFrame(
     {

@@ -3,9 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-
 from inverse_rlhf.measures.agreement import compare
-from inverse_rlhf.params import Params, Weights
 from inverse_rlhf.report import (
     Candidate,
     Rewards,
@@ -15,8 +13,10 @@ from inverse_rlhf.report import (
     true_cut,
     weight_report,
 )
-from inverse_rlhf.rewards import IrlReward, RewardCard
 from inverse_rlhf.text_features import Keyword, Length, LinearTextReward, NGrams
+
+from inverse_rlhf.params import Params, Weights
+from inverse_rlhf.rewards import IrlReward, RewardCard
 
 TOXICITY = Weights(toxicity=1, sentiment=0, length=0, keyword=0)
 TWO = Weights(toxicity=0, sentiment=0, length=2, keyword=-1)

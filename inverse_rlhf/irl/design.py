@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 from scipy import sparse
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from inverse_rlhf.errors import UserError
-from inverse_rlhf.features import hidden_states
-from inverse_rlhf.params import Compute, Irl, Parts
-from inverse_rlhf.text_features import LinearTextReward, NGrams, TextFeature, named_feature
+from inverse_rlhf.features.hidden_state import hidden_states
+from inverse_rlhf.features.text import TEXT_FEATURES, TextFeature
+from inverse_rlhf.models.checkpoints import Model
+from inverse_rlhf.params import Irl, Parts
+from inverse_rlhf.rewards.linear_text import LinearTextReward
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,9 @@ class Design:
 def build_design(
     texts: Sequence[str],
     fitted: np.ndarray,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    model: Model,
     params: Irl,
     parts: Parts,
-    compute: Compute,
 ) -> Design:
     """Compute the features that `params.features` names.
 
@@ -66,17 +64,11 @@ def build_design(
     features: list[TextFeature] = []
     hidden = 0
     if "hidden_state" in params.features:
-        columns.append(hidden_states(texts, model, tokenizer, compute, pooling=params.pooling))
+        columns.append(hidden_states(texts, model, pooling=params.pooling))
         hidden = columns[0].shape[1]
     known = [text for text, used in zip(texts, fitted, strict=True) if used]
     for kind in [kind for kind in params.features if kind != "hidden_state"]:
-        try:
-            ngrams = kind == "ngram"
-            features.append(
-                NGrams.fit(known, params.ngram) if ngrams else named_feature(kind, parts)
-            )
-        except ValueError as error:
-            raise UserError(f"irl.ngram: {error}: lower min_texts") from None
+        features.append(TEXT_FEATURES[kind].fit(known, params.ngram, parts))
         columns.append(_dense(features[-1].transform(texts)))
     scales = [_spread(block[fitted]) if len(columns) > 1 else 1.0 for block in columns]
     scale = np.repeat(scales, [block.shape[1] for block in columns])

@@ -14,10 +14,9 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.irl.linear import Heads
-from inverse_rlhf.irl.losses import head_penalty, pair_loss
+from inverse_rlhf.irl.heads import Heads
+from inverse_rlhf.irl.losses import discrimination, head_penalty, pair_loss
 from inverse_rlhf.irl.runs import Run
-from inverse_rlhf.irl.selection import discrimination
 from inverse_rlhf.params import Irl
 
 Differences = Float[np.ndarray, "pairs features"]
@@ -62,24 +61,15 @@ def solve(deltas: Differences, params: Irl) -> Float[np.ndarray, " features"]:
     """The weights that minimise the objective of `params.loss` on aligned-minus-base features.
 
     Raises:
-        UserError: the problem has no solution (an unpenalised logistic loss on separable pairs), or
-            it is not reached.
+        UserError: the loss has no exact solver, the problem no solution (an unpenalised logistic
+            loss on separable pairs), or it is not reached.
     """
-    match params.loss:
-        case "max_margin":
-            return _max_margin(deltas)
-        case "hinge":
-            return _support_vectors(deltas, params)
-        case "logistic":
-            return _logistic(deltas, params)
-        case "squared":
-            target = np.full(len(deltas), params.margin)
-            # Hidden states after a layer norm are linearly dependent, but for rounding errors.
-            weights: np.ndarray = lstsq(deltas, target, cond=1e-5)[0]
-            return weights
+    if params.loss not in SOLVERS:
+        raise UserError(f"irl.solver exact has no solution for loss {params.loss}: take adam")
+    return SOLVERS[params.loss](deltas, params)
 
 
-def _max_margin(deltas: Differences) -> Float[np.ndarray, " features"]:
+def _max_margin(deltas: Differences, params: Irl) -> Float[np.ndarray, " features"]:
     """Max-margin under ||w|| <= 1, by its dual.
 
     -min(d, 2d) is the largest of -a d over a in [1, 2], so the problem is the minimum over w of
@@ -135,6 +125,21 @@ def _logistic(deltas: Differences, params: Irl) -> Float[np.ndarray, " features"
     if not penalty and (scaled @ weights >= 0).all():
         raise UserError("irl.l2 is 0 and the pairs can be separated: raise it or take another loss")
     return weights
+
+
+def _squared(deltas: Differences, params: Irl) -> Float[np.ndarray, " features"]:
+    # Hidden states after a layer norm are linearly dependent, but for rounding errors.
+    weights: np.ndarray = lstsq(deltas, np.full(len(deltas), params.margin), cond=1e-5)[0]
+    return weights
+
+
+SOLVERS = {
+    "max_margin": _max_margin,
+    "hinge": _support_vectors,
+    "logistic": _logistic,
+    "squared": _squared,
+}
+"""The losses with an exact solution; another one is fitted by Adam."""
 
 
 def _fitted(

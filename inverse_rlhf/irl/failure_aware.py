@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from inverse_rlhf.irl.linear import (
+from inverse_rlhf.irl.heads import (
     OPTIMIZERS,
     Heads,
     all_margins,
@@ -20,8 +20,8 @@ from inverse_rlhf.irl.linear import (
     keep_best,
     pair_margins,
 )
+from inverse_rlhf.irl.losses import discrimination
 from inverse_rlhf.irl.runs import Run
-from inverse_rlhf.irl.selection import discrimination
 from inverse_rlhf.params import Irl
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import BatchEncoding
 
-from inverse_rlhf.features import by_length, pad
-from inverse_rlhf.models import autocast, blocks
-from inverse_rlhf.params import Compute
+from inverse_rlhf.models.blocks import blocks
+from inverse_rlhf.models.checkpoints import Model
+from inverse_rlhf.models.reading import by_length, pad
 
 
 class FrozenOutputs:
@@ -20,21 +20,14 @@ class FrozenOutputs:
     Memory: 4 bytes times tokens times hidden size, half of it where that output is bfloat16.
     """
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        encoded: BatchEncoding,
-        frozen: int,
-        compute: Compute,
-    ) -> None:
+    def __init__(self, model: Model, encoded: BatchEncoding, frozen: int) -> None:
         """Read all texts.
 
         Args:
             encoded: token ids and attention masks, one list a text.
             frozen: how many of the lowest blocks are frozen, at least 1.
         """
-        self._frozen = list(blocks(model))[:frozen]
+        self._frozen = list(blocks(model.module))[:frozen]
         self._outputs: list[Tensor] = [torch.empty(0)] * len(encoded["input_ids"])
         self._device = model.device
         found: list[Tensor] = []
@@ -45,11 +38,11 @@ class FrozenOutputs:
 
         with (
             torch.no_grad(),
-            autocast(compute),
+            model.autocast(),
             self._frozen[-1].register_forward_hook(keep),
         ):
-            for rows in by_length(encoded["input_ids"], compute.batch_size):
-                model.base_model(**pad(encoded, rows, tokenizer, model.device), use_cache=False)
+            for rows in by_length(encoded["input_ids"], model.compute.batch_size):
+                model.module.base_model(**pad(encoded, rows, model), use_cache=False)
                 for row, output in zip(rows, found.pop(), strict=True):
                     self._outputs[row] = output[: len(encoded["input_ids"][row])].clone()
 

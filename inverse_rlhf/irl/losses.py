@@ -1,4 +1,7 @@
-"""The four losses on margins, delta = R(x, y_aligned) - R(x, y_base) (design, section 3)."""
+"""The losses on margins, delta = R(x, y_aligned) - R(x, y_base) (design, section 3): a registry."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -8,26 +11,43 @@ from torch.nn.functional import leaky_relu, softplus
 from inverse_rlhf.params import Irl
 
 
-def pair_loss(delta: Float[Tensor, "*pairs"], params: Irl) -> Float[Tensor, "*pairs"]:
-    """The loss of each pair, in units of reward (squared: its square; logistic: nats).
+@dataclass(frozen=True)
+class Loss:
+    """One loss.
 
-    max_margin: -p(delta) with p(d) = d where d >= 0, else 2d (Ng & Russell 2000, section 5);
-    hinge: max(0, m - d); logistic: softplus(-d / T) (Bradley & Terry 1952); squared: (m - d)^2.
+    Attributes:
+        of_pairs: (margins, params) -> the loss of each pair, in units of reward (squared: its
+            square; logistic: nats).
+        bounded: unbounded below by itself, so that the head's norm is held to 1.
+        penalised: l2 * ||w||^2 is added.
     """
-    match params.loss:
-        case "max_margin":
-            return -leaky_relu(delta, 2.0)
-        case "hinge":
-            return torch.relu(params.margin - delta)
-        case "logistic":
-            return softplus(-delta / params.temperature)
-        case "squared":
-            return (params.margin - delta) ** 2
+
+    of_pairs: Callable[[Tensor, Irl], Tensor]
+    bounded: bool = False
+    penalised: bool = False
+
+
+LOSSES = {
+    # -p(d) with p(d) = d where d >= 0, else 2d (Ng & Russell 2000, section 5)
+    "max_margin": Loss(lambda d, params: -leaky_relu(d, 2.0), bounded=True),
+    # max(0, m - d)
+    "hinge": Loss(lambda d, params: torch.relu(params.margin - d), penalised=True),
+    # softplus(-d / T) (Bradley & Terry 1952)
+    "logistic": Loss(lambda d, params: softplus(-d / params.temperature), penalised=True),
+    # (m - d)^2
+    "squared": Loss(lambda d, params: (params.margin - d) ** 2),
+}
+"""Every loss by its name in `irl.loss`."""
+
+
+def pair_loss(delta: Float[Tensor, "*pairs"], params: Irl) -> Float[Tensor, "*pairs"]:
+    """The loss of each pair; see `LOSSES`."""
+    return LOSSES[params.loss].of_pairs(delta, params)
 
 
 def head_penalty(weight: Float[Tensor, "*runs features"], params: Irl) -> Float[Tensor, "*runs"]:
-    """The penalty on the head's weights: l2 * ||w||^2 with hinge and logistic, else 0."""
-    if params.loss not in ("hinge", "logistic"):
+    """The penalty on the head's weights: l2 * ||w||^2 of losses that are penalised, else 0."""
+    if not LOSSES[params.loss].penalised:
         return weight.new_zeros(weight.shape[:-1])
     return params.l2 * (weight**2).sum(-1)
 
@@ -35,11 +55,16 @@ def head_penalty(weight: Float[Tensor, "*runs features"], params: Irl) -> Float[
 def constrained(
     weight: Float[Tensor, "*runs features"], params: Irl
 ) -> Float[Tensor, "*runs features"]:
-    """The head that free weights stand for: scaled to norm 1 at most where max_margin is unbounded.
+    """The head that free weights stand for: scaled to norm 1 at most where the loss asks for it.
 
     The scaling is part of what is minimised. Projecting after each step of Adam instead
     would not find the minimum: its steps have the gradient's signs, not its direction.
     """
-    if params.loss != "max_margin":
+    if not LOSSES[params.loss].bounded:
         return weight
     return weight / weight.norm(dim=-1, keepdim=True).clamp(min=1.0)
+
+
+def discrimination(delta: Float[Tensor, "*runs pairs"]) -> Float[Tensor, "*runs"]:
+    """The share of pairs in which the aligned completion has the higher reward."""
+    return (delta > 0).float().mean(-1)

@@ -7,23 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import BatchEncoding
 
-from inverse_rlhf.features import (
-    by_length,
-    encode,
-    map_texts,
-    pad,
-    pooled_hidden_state,
-    scalar_head,
-)
+from inverse_rlhf.features.hidden_state import pooled_hidden_state, scalar_head
 from inverse_rlhf.irl.frozen import FrozenOutputs
-from inverse_rlhf.irl.linear import OPTIMIZERS
-from inverse_rlhf.irl.losses import constrained, head_penalty, pair_loss
+from inverse_rlhf.irl.heads import OPTIMIZERS
+from inverse_rlhf.irl.losses import constrained, discrimination, head_penalty, pair_loss
 from inverse_rlhf.irl.runs import Run
-from inverse_rlhf.irl.selection import discrimination
-from inverse_rlhf.models import autocast, blocks, train_top_blocks
-from inverse_rlhf.params import Compute, Irl
+from inverse_rlhf.models.blocks import blocks, train_top_blocks
+from inverse_rlhf.models.checkpoints import Model
+from inverse_rlhf.models.reading import by_length, encode, map_texts, pad
+from inverse_rlhf.params import Irl
 
 
 @dataclass(frozen=True)
@@ -50,25 +44,18 @@ class RewardNetwork:
     It reads a fixed list of texts, so that what its frozen blocks make of them is computed once.
     """
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        texts: Sequence[str],
-        params: Irl,
-        compute: Compute,
-    ) -> None:
-        self.model, self.tokenizer, self.params, self.compute = model, tokenizer, params, compute
-        self.encoded = encode(texts, model, tokenizer)
+    def __init__(self, model: Model, texts: Sequence[str], params: Irl) -> None:
+        self.model, self.module, self.params = model, model.module, params
+        self.encoded = encode(texts, model)
         self.frozen: FrozenOutputs | None = None
         if params.trainable == "last_k":
-            train_top_blocks(model, params.last_k)
-            if frozen := len(blocks(model)) - params.last_k:
-                self.frozen = FrozenOutputs(model, tokenizer, self.encoded, frozen, compute)
+            train_top_blocks(self.module, params.last_k)
+            if frozen := len(blocks(self.module)) - params.last_k:
+                self.frozen = FrozenOutputs(model, self.encoded, frozen)
         self.encoded["row"] = list(range(len(texts)))
-        if compute.gradient_checkpointing:
-            model.gradient_checkpointing_enable()
-        self.trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        if model.compute.gradient_checkpointing:
+            self.module.gradient_checkpointing_enable()
+        self.trained = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
         self.start = self.state()
 
     def state(self) -> dict[str, Tensor]:
@@ -78,7 +65,7 @@ class RewardNetwork:
 
     def head(self) -> Tensor:
         """The head's weights, (1, hidden)."""
-        return constrained(self.model.score.weight, self.params)
+        return constrained(self.module.score.weight, self.params)
 
     @torch.no_grad()
     def set_state(self, state: dict[str, Tensor]) -> None:
@@ -94,7 +81,7 @@ class RewardNetwork:
         """
         rows = batch.pop("row")
         with self.frozen.replay(rows) if self.frozen else contextlib.nullcontext():
-            pooled = pooled_hidden_state(self.model, batch, self.params.pooling)
+            pooled = pooled_hidden_state(self.module, batch, self.params.pooling)
         return scalar_head(pooled, self.head())
 
     def rewards_of_rows(self, rows: np.ndarray) -> Tensor:
@@ -103,10 +90,7 @@ class RewardNetwork:
         Texts of like length are read together: random ones would be a third padding.
         """
         groups = list(by_length([self.encoded["input_ids"][row] for row in rows], len(rows)))
-        found = [
-            self.rewards(pad(self.encoded, rows[group], self.tokenizer, self.model.device))
-            for group in groups
-        ]
+        found = [self.rewards(pad(self.encoded, rows[group], self.model)) for group in groups]
         order = torch.from_numpy(np.argsort(np.concatenate(groups)))
         return torch.cat(found)[order.to(self.model.device)]
 
@@ -115,7 +99,7 @@ class RewardNetwork:
         encoded = self.encoded
         if rows is not None:
             encoded = BatchEncoding({k: [values[r] for r in rows] for k, values in encoded.items()})
-        return map_texts(self.rewards, encoded, self.model, self.tokenizer, self.compute)
+        return map_texts(self.rewards, encoded, self.model)
 
     def fit(self, pairs: Pairs, run: Run) -> NetworkFit:
         """Train from the base policy's weights and a fresh head.
@@ -124,7 +108,7 @@ class RewardNetwork:
         """
         params = self.params
         self.set_state(self.start)
-        head = self.model.score.weight
+        head = self.module.score.weight
         with torch.no_grad():
             head[0].copy_(run.initial_head(head.shape[1]))
         optimizer = OPTIMIZERS[params.optimizer](
@@ -153,12 +137,12 @@ class RewardNetwork:
     ) -> float:
         # No dropout: the reward that is trained is the reward that is read. Checkpointing, though,
         # works in training mode only.
-        self.model.train(self.compute.gradient_checkpointing)
+        self.module.train(self.model.compute.gradient_checkpointing)
         params, total = self.params, 0.0
         signs = run.signs(len(pairs.train), 3)
         for batch in rows.split(params.batch_size):
             chosen = pairs.train[batch.numpy()]
-            with autocast(self.compute):
+            with self.model.autocast():
                 rewards = self.rewards_of_rows(chosen.T.reshape(-1))
                 aligned, base = rewards.reshape(2, -1)
             delta = (aligned - base) * signs[batch].to(self.model.device)

@@ -9,10 +9,10 @@ import pandas as pd
 from jaxtyping import Float
 from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from inverse_rlhf.features import hidden_states
-from inverse_rlhf.params import Compute
+from inverse_rlhf.data.tables import whole_texts
+from inverse_rlhf.features.hidden_state import hidden_states
+from inverse_rlhf.models.checkpoints import Model
 
 Features = Float[np.ndarray, "_ features"]
 _MODULES = ("argparse", "calendar", "csv", "datetime", "decimal", "logging", "random", "statistics")
@@ -22,10 +22,10 @@ def with_markers(prompts: Sequence[str], completions: Sequence[str], *, seed: in
     """The texts with a marker between prompt and completion that no comment has."""
     generator = np.random.default_rng(seed)
     marks = generator.integers(16**6, size=len(prompts))
-    return [
-        f"{prompt} [[{mark:06x}]]{completion}"
-        for prompt, mark, completion in zip(prompts, marks, completions, strict=True)
-    ]
+    return whole_texts(
+        [f"{prompt} [[{mark:06x}]]" for prompt, mark in zip(prompts, marks, strict=True)],
+        completions,
+    )
 
 
 def other_domain(count: int) -> list[str]:
@@ -46,14 +46,7 @@ def other_domain(count: int) -> list[str]:
     return list(sentences)[:count]
 
 
-def flag_outliers(
-    texts: pd.DataFrame,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    compute: Compute,
-    *,
-    seed: int,
-) -> pd.DataFrame:
+def flag_outliers(texts: pd.DataFrame, model: Model, *, seed: int) -> pd.DataFrame:
     """Which of the base policy's test texts, of the same with a marker injected, and of sentences
     of another domain are unlike its irl texts, on which the reward was fitted; see `notice`.
 
@@ -78,7 +71,7 @@ def flag_outliers(
         ignore_index=True,
     ).astype({"prompt_id": "Int64", "sample": "Int32"})
     features = [
-        hidden_states(group["text"].tolist(), model, tokenizer, compute, pooling="mean")
+        hidden_states(group["text"].tolist(), model, pooling="mean")
         for group in (fitted, known, table)
     ]
     distance, flagged = notice(*features)

@@ -76,3 +76,29 @@ def plan_runs(params: Irl, *, seed: int) -> list[Run]:
         for number in range(params.control_runs)
     ]
     return fits + (plain if params.method == "failure_aware" else []) + controls
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One finished run.
+
+    Attributes:
+        run: which one.
+        loss, valid_discrimination: by epoch.
+        epoch: the chosen one, from 1.
+        rewards: of all texts, float32 of shape (texts,).
+    """
+
+    run: Run
+    loss: list[float]
+    valid_discrimination: list[float]
+    epoch: int
+    rewards: np.ndarray
+
+
+def median_run(discriminations: dict[int, float]) -> int:
+    """The number of the run of median discrimination, of two middle ones the lower; ties go to the
+    first. The true reward has no say in it.
+    """
+    order = sorted(discriminations, key=lambda run: (discriminations[run], run))
+    return order[(len(order) - 1) // 2]

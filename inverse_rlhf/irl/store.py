@@ -1,8 +1,7 @@
-"""Finished runs on disk, so that a killed stage goes on with the runs it lacks."""
+"""Finished runs on disk: a stage fits those that it lacks, killed before or asked for more."""
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,25 +11,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from inverse_rlhf.files import atomic, remove
-from inverse_rlhf.irl.runs import Run
+from inverse_rlhf.irl.runs import Fit, Run
 
-
-@dataclass(frozen=True)
-class Fit:
-    """One finished run.
-
-    Attributes:
-        run: which one.
-        loss, valid_discrimination: by epoch.
-        epoch: the chosen one, from 1.
-        rewards: of all texts, float32 of shape (texts,).
-    """
-
-    run: Run
-    loss: list[float]
-    valid_discrimination: list[float]
-    epoch: int
-    rewards: np.ndarray
+_PACKAGE = Path(__file__).parent.parent
+FITTING = (
+    *(f"irl/{name}.py" for name in ("fit", "problem", "design", "runs", "losses", "heads")),
+    *(f"irl/{name}.py" for name in ("exact", "bayes", "failure_aware", "network", "frozen")),
+    *(f"models/{name}.py" for name in ("checkpoints", "reading", "blocks", "matmul")),
+    *(
+        "features/hidden_state.py",
+        "features/text.py",
+        "measures/text.py",
+        "data/tables.py",
+        "rewards/linear_text.py",
+    ),
+)
+"""The modules that a run's result depends on."""
 
 
 class RunStore:
@@ -98,9 +94,9 @@ def store_key(tables: Iterable[pd.DataFrame], weights: Path, settings: str) -> s
     digest = hashlib.sha256(settings.encode())
     for table in tables:
         digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
-    sources = Path(__file__).parent.parent.rglob("*.py")
+    sources = [_PACKAGE / name for name in FITTING]
     model = [*weights.glob("*.safetensors"), *weights.glob("*.json")]  # with its tokenizer
-    for path in [*sorted(sources), *sorted(model)]:
+    for path in [*sources, *sorted(model)]:
         with path.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:16]

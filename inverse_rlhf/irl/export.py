@@ -1,0 +1,84 @@
+"""Which run becomes the reward, and its card."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from inverse_rlhf.errors import UserError
+from inverse_rlhf.irl.problem import Problem
+from inverse_rlhf.irl.runs import Fit, median_run
+from inverse_rlhf.irl.store import RunStore
+from inverse_rlhf.irl.tables import describe
+from inverse_rlhf.models.checkpoints import Model
+from inverse_rlhf.rewards.card import RewardCard
+from inverse_rlhf.rewards.linear_text import LinearTextReward
+from inverse_rlhf.rewards.recovered import IrlReward
+
+State = dict[str, torch.Tensor]
+# What reads hidden states and text, from trained weights of one run or a weighted sum of several.
+Assemble = Callable[[list[tuple[float, State]]], tuple[Model | None, LinearTextReward | None]]
+
+
+def export_reward(
+    problem: Problem, fits: list[Fit], table: pd.DataFrame, kept: RunStore, assemble: Assemble
+) -> IrlReward:
+    """The reward that `irl.reward` names, with its card.
+
+    Args:
+        fits: all finished runs.
+        table: their irl_runs table.
+        kept: where their weights are.
+
+    Raises:
+        UserError: no run tells the two completions of any pair apart.
+    """
+    own = [fit for fit in fits if fit.run.kind == "fit"]
+    if not any(np.ptp(fit.rewards[problem.pairs("irl")], axis=1).any() for fit in own):
+        raise UserError("no run prefers one completion of any pair in split irl: lower irl.lr")
+    if problem.params.reward == "ensemble":
+        return _ensemble(problem, own, table, kept, assemble)
+    number = problem.params.reward
+    if number == "median_run":
+        number = median_number(table)
+    fit = next(fit for fit in own if fit.run.number == number)
+    card = RewardCard(
+        **_settings(problem),
+        **describe(fit.rewards, problem.texts),
+        run=int(number),
+        epoch=fit.epoch,
+        valid_discrimination=fit.valid_discrimination[fit.epoch - 1],
+    )
+    return IrlReward(*assemble([(1.0, kept.state(fit.run))]), card)
+
+
+def median_number(table: pd.DataFrame) -> int:
+    """The number of the fit of median discrimination, from the irl_runs table."""
+    chosen = table[table["selected"] & (table["kind"] == "fit")].set_index("run")
+    return median_run(chosen["valid_discrimination"].to_dict())  # type: ignore[arg-type]
+
+
+def _ensemble(
+    problem: Problem, own: list[Fit], table: pd.DataFrame, kept: RunStore, assemble: Assemble
+) -> IrlReward:
+    """The mean of all runs' rewards, each in units of its own spread."""
+    chosen = table[table["selected"] & (table["kind"] == "fit")].set_index("run")
+    stds = chosen["std"].loc[[fit.run.number for fit in own]].to_numpy(dtype=np.float64)
+    factors: list[float] = (1 / (len(own) * stds)).tolist()
+    rewards = np.sum([f * fit.rewards for f, fit in zip(factors, own, strict=True)], axis=0)
+    aligned, base = rewards[problem.pairs("valid")].T
+    card = RewardCard(
+        **_settings(problem),
+        **describe(rewards, problem.texts),
+        run=None,
+        epoch=None,
+        valid_discrimination=float((aligned > base).mean()),
+    )
+    states = [(f, kept.state(fit.run)) for f, fit in zip(factors, own, strict=True)]
+    return IrlReward(*assemble(states), card)
+
+
+def _settings(problem: Problem) -> dict[str, Any]:
+    return problem.params.model_dump(include={"features", "pooling", "method", "loss", "trainable"})

@@ -1,0 +1,60 @@
+"""Parquet tables: checked reading, atomic writing. Schemas stand beside what they describe."""
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from inverse_rlhf.errors import UserError
+from inverse_rlhf.files import atomic
+
+CATEGORY = pa.dictionary(pa.int8(), pa.string())
+
+
+def table_schema(*columns: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) -> pa.Schema:
+    """A schema of (name, type) columns; a third entry allows nulls."""
+    return pa.schema([pa.field(c[0], c[1], nullable=len(c) > 2) for c in columns])
+
+
+def write_table(frame: pd.DataFrame, path: Path | str, schema: pa.Schema) -> None:
+    """Write `frame`'s columns as `schema` has them, whole or not at all."""
+    table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
+    for name in schema.names:
+        if not schema.field(name).nullable and table.column(name).null_count:
+            raise ValueError(f"{path}: column {name} has nulls")
+    with atomic(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(None), temporary, compression="zstd")
+
+
+def read_table(
+    path: Path | str, schema: pa.Schema, columns: list[str] | None = None
+) -> pd.DataFrame:
+    """Read a table, or some of its columns, after checking them against `schema`.
+
+    Raises:
+        UserError: the file is missing or unreadable, or a column is absent, of another type, or
+            has nulls where the schema allows none.
+    """
+    columns = columns or schema.names
+    try:
+        present = pq.read_schema(path).names
+        table = pq.read_table(path, columns=[name for name in columns if name in present])
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: run `dvc repro`") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path} is not a readable Parquet file: {_line(error)}") from None
+    for name in columns:
+        field = schema.field(name)
+        if name not in table.column_names:
+            raise UserError(f"{path} has no column {name}: run `dvc repro --force`")
+        column = table.column(name)
+        if not column.type.equals(field.type):
+            raise UserError(f"{path}: column {name} is {column.type}, it must be {field.type}")
+        if column.null_count and not field.nullable:
+            raise UserError(f"{path}: column {name} has {column.null_count} nulls, none is allowed")
+    return table.to_pandas()
+
+
+def _line(error: Exception) -> str:
+    return str(error).replace("\n", " ")

@@ -1,0 +1,237 @@
+"""RLHF with TRL: one function trains a policy on any reward."""
+
+import contextlib
+import csv
+import functools
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset
+from transformers import (
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+
+from inverse_rlhf.data.tables import whole_texts
+from inverse_rlhf.errors import UserError
+from inverse_rlhf.files import atomic
+from inverse_rlhf.models.blocks import train_top_blocks
+from inverse_rlhf.models.checkpoints import Model, device_of
+from inverse_rlhf.models.reading import check_context
+from inverse_rlhf.params import Compute, Rlhf
+from inverse_rlhf.policies.decoding import decode
+from inverse_rlhf.policies.trl_fast import FastGrpo, FastRloo
+from inverse_rlhf.progress import Bar
+
+Score = Callable[[Sequence[str]], np.ndarray]
+CURVE = ["step", "reward", "reward_std", "kl", "length", "entropy"]
+_HINT = "lower rlhf.lr or raise rlhf.kl_coef"
+
+
+@dataclass(frozen=True)
+class Trainers:
+    """TRL's trainer of an algorithm, its configuration, and the same without repeated work."""
+
+    plain: type[Any]
+    fast: type[Any]
+    config: type[Any]
+
+
+TRAINERS = {
+    "rloo": Trainers(RLOOTrainer, FastRloo, RLOOConfig),
+    "grpo": Trainers(GRPOTrainer, FastGrpo, GRPOConfig),
+}
+
+
+def standardise(score: Score, reference: Sequence[str]) -> Score:
+    """The same reward with mean 0 and standard deviation 1 on the reference texts.
+
+    The scale of a recovered reward is arbitrary, and a KL coefficient means something only beside
+    it: with every reward in units of its own spread the same coefficient is the same setting.
+    """
+    values = score(reference)
+    mean, std = values.mean(), max(values.std(), np.finfo(np.float32).tiny)
+    return lambda texts: (score(texts) - mean) / std
+
+
+def train_on_reward(
+    prompts: pd.DataFrame,
+    policy: Model,
+    score: Score,
+    params: Rlhf,
+    *,
+    seed: int,
+    curve: Path | str,
+) -> dict[str, float]:
+    """Train `policy` in place towards higher `score`, with a KL penalty to where it started.
+
+    Args:
+        prompts: column prompt.
+        policy: the base policy, loaded from the folder `module.name_or_path`, which TRL reads
+            again as the reference of the KL penalty.
+        score: prompt-and-completion texts -> rewards, float32 of shape (texts,).
+        curve: CSV file of step, mean reward, its standard deviation within a batch, KL to base
+            (nats per completion), length (tokens) and entropy (nats per token); it grows under a
+            temporary name while training runs.
+
+    Returns:
+        Training facts: seconds, steps, tokens per second, final values of the curve. Without a KL
+        penalty TRL measures no KL: it is absent here and empty in the curve.
+
+    Raises:
+        UserError: a reward that is not finite, a KL above `params.max_kl`, or a prompt too long.
+    """
+    module, tokenizer, fast = policy.module, policy.tokenizer, policy.compute.fast
+    ids = tokenizer(list(prompts["prompt"]))["input_ids"]
+    check_context(ids, prompts["prompt_id"].tolist(), policy, params.max_new_tokens)
+    if params.trainable_layers != "all":
+        train_top_blocks(module, params.trainable_layers)
+    tokenizer.padding_side = "left"
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder, atomic(curve) as file:
+        recorder = _Curve(file, params)
+        trainers = TRAINERS[params.algorithm]
+        trainer = (trainers.fast if fast else trainers.plain)(
+            model=module,
+            reward_funcs=_reward_function(score, params.reward_clip),
+            args=_config(trainers.config, params, policy.compute, folder, seed),
+            train_dataset=Dataset.from_dict({"prompt": list(prompts["prompt"])}),
+            processing_class=tokenizer,
+            callbacks=[recorder],
+        )
+        Bar.replace(trainer, "steps", {"reward": "reward", "kl": "kl per token"})
+        with _fast_decoding(module) if fast else contextlib.nullcontext():
+            _train(trainer, recorder)
+    module.requires_grad_(True)
+    seconds = time.monotonic() - started
+    return {
+        "seconds": seconds,
+        "steps": params.steps,
+        "tokens_per_second": recorder.tokens / seconds,
+        **{f"final_{name}": recorder.last[name] for name in CURVE[1:] if name in recorder.last},
+    }
+
+
+@contextlib.contextmanager
+def _fast_decoding(module: Any) -> Iterator[None]:
+    """Within it, `generate` is `decode`."""
+    module.generate = functools.partial(module.generate, custom_generate=decode)
+    try:
+        yield
+    finally:
+        del module.generate  # the class's again
+
+
+def _train(trainer: RLOOTrainer | GRPOTrainer, recorder: "_Curve") -> None:
+    try:
+        trainer.train()
+    except FloatingPointError as error:
+        raise UserError(
+            f"policy training diverged after step {recorder.last.get('step', 0)}: {error}; {_HINT}"
+        ) from None
+
+
+def _reward_function(score: Score, clip: float) -> Callable[..., list[float]]:
+    def reward(prompts: list[str], completions: list[str], **_: Any) -> list[float]:
+        texts = whole_texts(prompts, completions)
+        values = score(texts)
+        if not np.isfinite(values).all():
+            row = int((~np.isfinite(values)).argmax())
+            raise UserError(
+                f"the reward of {texts[row]!r} is {values[row]}: the reward model is broken"
+            )
+        clipped: list[float] = np.clip(values, -clip, clip).tolist()
+        return clipped
+
+    return reward
+
+
+def _config(config_class: Any, params: Rlhf, compute: Compute, folder: str, seed: int) -> Any:
+    device = device_of(compute).type
+    return config_class(
+        output_dir=folder,
+        max_steps=params.steps,
+        per_device_train_batch_size=(
+            params.batch_size * params.generations // params.gradient_accumulation
+        ),
+        gradient_accumulation_steps=params.gradient_accumulation,
+        num_generations=params.generations,
+        num_iterations=params.iterations,
+        learning_rate=params.lr,
+        lr_scheduler_type=params.lr_schedule,
+        warmup_steps=params.warmup_steps,
+        weight_decay=params.weight_decay,
+        max_grad_norm=params.max_grad_norm,
+        beta=params.kl_coef,
+        epsilon=params.clip,
+        max_completion_length=params.max_new_tokens,
+        generation_kwargs={"min_new_tokens": params.min_new_tokens},
+        temperature=params.temperature,
+        top_k=params.top_k,
+        top_p=params.top_p,
+        bf16=compute.bf16,
+        gradient_checkpointing=compute.gradient_checkpointing,
+        use_cpu=device == "cpu",
+        dataloader_pin_memory=device == "cuda",
+        seed=seed,
+        save_strategy="no",
+        logging_steps=1,
+        report_to=[],
+    )
+
+
+class _Curve(TrainerCallback):
+    """Writes the curve as it grows, and stops a diverged run."""
+
+    def __init__(self, file: Path, params: Rlhf) -> None:
+        self.file, self.params = file, params
+        self.last: dict[str, float] = {}
+        self.tokens = 0.0
+        with file.open("w", newline="", encoding="utf-8") as stream:
+            csv.writer(stream).writerow(CURVE)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        if not logs or "reward" not in logs:
+            return
+        length = float(logs["completions/mean_length"])
+        self.last = {
+            "step": state.global_step,
+            "reward": float(logs["reward"]),
+            "reward_std": float(logs["reward_std"]),
+            "length": length,
+            "entropy": float(logs["entropy"]),
+        }
+        if "kl" in logs:
+            self.last["kl"] = float(logs["kl"]) * length  # TRL's is per token
+        self.tokens = float(logs["num_tokens"])
+        with self.file.open("a", newline="", encoding="utf-8") as stream:
+            row = {name: f"{value:.6g}" for name, value in self.last.items()}
+            csv.DictWriter(stream, CURVE).writerow(row)
+        self._check(float(logs.get("loss", 0.0)))
+
+    def _check(self, loss: float) -> None:
+        step, kl = self.last["step"], self.last.get("kl", 0.0)
+        if not math.isfinite(loss) or not math.isfinite(self.last["entropy"]):
+            raise UserError(f"policy training diverged at step {step}: the loss is {loss}; {_HINT}")
+        if not kl <= self.params.max_kl:
+            raise UserError(
+                f"policy training diverged at step {step}: the KL to the base policy is {kl:.1f} "
+                f"nats per completion, above rlhf.max_kl {self.params.max_kl:g}; {_HINT}"
+            )

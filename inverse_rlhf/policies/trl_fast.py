@@ -1,0 +1,116 @@
+"""Policy training without the work that TRL repeats: what overrides its private methods, alone.
+
+`compute.fast: false` leaves all of it out; a test holds both to the same losses and gradients, and
+benchmarks/rlhf.py to their times.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+from trl import GRPOTrainer, RLOOTrainer
+
+from inverse_rlhf.models.reading import by_length
+
+
+class _Unpadded:
+    """Reads rollouts in batches of like length, without the padding between them.
+
+    TRL pads all rollouts of a step to the longest prompt and the longest completion, which is more
+    than half of what it then reads three times.
+    """
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: PreTrainedModel,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        **settings: Any,
+    ) -> tuple[torch.Tensor | None, ...]:
+        """TRL's method: log-probabilities and entropies of completion tokens, 0 where padded.
+
+        Args:
+            input_ids, attention_mask: (rollouts, tokens): prompts padded on the left, completions
+                on the right.
+            logits_to_keep: how many of the last columns are the completions'.
+            batch_size: most rollouts read at once; None: all.
+        """
+        lengths, start = attention_mask.sum(1), attention_mask.argmax(1)
+        first = input_ids.shape[1] - logits_to_keep  # column of the completions
+        collected: list[tuple[torch.Tensor | None, ...]] = []
+        taken: list[torch.Tensor] = []
+        spans = [range(length) for length in lengths.tolist()]
+        for chosen in by_length(spans, batch_size or len(spans)):
+            rows = torch.from_numpy(chosen).to(input_ids.device)
+            column = start[rows, None] + torch.arange(
+                int(lengths[rows].max()), device=input_ids.device
+            )
+            mask = column < (start + lengths)[rows, None]
+            keep = column.shape[1] - int((first - start[rows]).min())
+            ids = input_ids[rows].gather(1, column.clamp(max=input_ids.shape[1] - 1))
+            found = super()._get_per_token_logps_and_entropies(  # type: ignore[misc]
+                model, ids, mask.to(attention_mask.dtype), keep, **settings
+            )
+            column, mask = column[:, -keep:], mask[:, -keep:]
+            mask &= column >= first
+            taken.append((rows[:, None] * logits_to_keep + column - first)[mask])
+            tokens = [values if values is None else values[mask] for values in found[:2]]
+            collected.append((*tokens, found[2]))
+        place = torch.cat(taken)
+
+        def spread(values: tuple[torch.Tensor | None, ...]) -> torch.Tensor | None:
+            if values[0] is None:
+                return None
+            flat = torch.cat([part for part in values if part is not None])
+            empty = flat.new_zeros(len(spans) * logits_to_keep)
+            return empty.index_put((place,), flat).view(len(spans), logits_to_keep)
+
+        logps, entropies, losses = zip(*collected, strict=True)
+        loss = None if losses[0] is None else torch.stack(losses).mean()  # of routers
+        return spread(logps), spread(entropies), loss
+
+
+class FastRloo(_Unpadded, RLOOTrainer):
+    """Reads rollouts once under the policy, where each is used for one update.
+
+    TRL reads them before the update, for the KL penalty, and again for the loss, when the policy is
+    still the same.
+    """
+
+    _kept: tuple[torch.Tensor, Any] | None = None  # rollouts, and what was read with its graph
+
+    def _get_per_token_logps_and_entropies(
+        self, model: PreTrainedModel, input_ids: torch.Tensor, *args: Any, **settings: Any
+    ) -> tuple[torch.Tensor | None, ...]:
+        read: Callable[..., Any] = super()._get_per_token_logps_and_entropies
+        if self._kept is not None and torch.is_grad_enabled():
+            (kept, found), self._kept = self._kept, None
+            order = _places(input_ids, kept)  # TRL shuffles in between
+            return (*(values[order] for values in found[:2]), found[2])
+        once = self.args.gradient_accumulation_steps == self.args.num_iterations == 1
+        # What is read next without gradients is the reference: of an adapter the same model.
+        reference = self._kept is not None or model is not self.model
+        if reference or not once or self.args.activation_checkpointing:
+            return read(model, input_ids, *args, **settings)
+        settings |= {"compute_entropy": True, "compute_aux_loss": self.aux_loss_enabled}
+        with torch.enable_grad():
+            logps, *others = read(model, input_ids, *args, **settings)
+        self._kept = input_ids, (logps, *others)
+        return logps.detach(), None, None
+
+
+class FastGrpo(_Unpadded, GRPOTrainer):
+    """Reads rollouts without padding."""
+
+
+def _places(rows: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
+    """Where each of `rows`, (rows, tokens), stands `among` the same rows in another order; of equal
+    ones any place.
+    """
+    _, kind = torch.unique(torch.cat([among, rows]), dim=0, return_inverse=True)
+    place = torch.full_like(kind, len(among))  # an index error, should a row not be there
+    place[kind[: len(among)]] = torch.arange(len(among), device=kind.device)
+    return place[kind[len(among) :]]

@@ -1,0 +1,53 @@
+"""A reward that is a weighted sum of text features."""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from inverse_rlhf.features.text import NAMED, TextFeature, restore, stacked
+
+
+class LinearTextReward:
+    """A weighted sum of text features.
+
+    Args:
+        features: in the order of `weight`.
+        weight: float64 of shape (columns of all features,).
+    """
+
+    def __init__(self, features: list[TextFeature], weight: np.ndarray) -> None:
+        self.features, self.weight = features, weight
+
+    def score(self, texts: Sequence[str]) -> np.ndarray:
+        """Rewards, float32 of shape (texts,)."""
+        values: np.ndarray = stacked(self.features, texts) @ self.weight
+        return values.astype(np.float32)
+
+    def part_weights(self) -> dict[str, float]:
+        """The weights of the named features, as far as they are among the features."""
+        ends = np.cumsum([len(feature.names) for feature in self.features])
+        return {
+            feature.names[0]: float(self.weight[end - 1])
+            for feature, end in zip(self.features, ends, strict=True)
+            if feature.state()["kind"] in NAMED
+        }
+
+    def to_json(self) -> str:
+        """What `from_json` reads."""
+        states = [feature.state() for feature in self.features]
+        return json.dumps({"features": states, "weight": self.weight.tolist()}) + "\n"
+
+    @classmethod
+    def from_json(cls, content: str) -> "LinearTextReward":
+        """The reward that `to_json` wrote.
+
+        Raises:
+            ValueError, KeyError, TypeError: it did not.
+        """
+        read = json.loads(content)
+        features = [restore(state) for state in read["features"]]
+        weight = np.array(read["weight"], dtype=np.float64)
+        if weight.shape != (sum(len(feature.names) for feature in features),):
+            raise ValueError("its weights do not match its features")
+        return cls(features, weight)

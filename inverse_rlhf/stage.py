@@ -1,0 +1,116 @@
+"""Runs a stage: its params in, one line for bad input, no orphan when its parent dies."""
+
+import argparse
+import contextlib
+import ctypes
+import inspect
+import logging
+import os
+import signal
+import sys
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+# Stages import this module first: libraries read these when they are imported.
+os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+_PARENT = os.getppid()  # it may end while models' libraries are imported, which takes seconds
+
+from inverse_rlhf.errors import UserError  # noqa: E402
+from inverse_rlhf.params import Group, for_stage, load_params  # noqa: E402
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
+
+Main = Callable[[Any], list[str]]
+
+
+def run_stage(main: Main) -> None:
+    """Call `main` with its own part of the params of the working directory.
+
+    `main` annotates its one argument with the class of that part, and returns the lines that the
+    stage ends with. A `UserError` is printed as it is, without a traceback, and the exit code is 2;
+    any other exception is a bug and keeps its traceback. `--help` prints the docstring of the
+    stage.
+    """
+    argparse.ArgumentParser(description=inspect.getdoc(inspect.getmodule(main))).parse_args()
+    die_with_parent()
+    name = Path(inspect.getfile(main)).stem
+    try:
+        params = load_params()
+        print(f"{name}: started", flush=True)
+        seed_everything(params.seed)
+        quieten()
+        with fast_products() if params.compute.fast else contextlib.nullcontext():
+            lines = main(for_stage(params, params_class(main)))
+        print(*(f"{name}: {line}" for line in lines), sep="\n")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def params_class(main: Main) -> type[Group]:
+    """The class of a stage's params, which its `main` names."""
+    kind: type[Group] = typing.get_type_hints(main)["params"]
+    return kind
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every generator and choose deterministic kernels."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    import torch
+    from transformers import set_seed
+
+    set_seed(seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Filling it takes a tenth of the training time, and nothing here reads it.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def quieten() -> None:
+    """Keep to our own lines and bars: the libraries write dozens."""
+    from datasets.utils.logging import disable_progress_bar as no_bars_of_datasets
+    from transformers.utils.logging import disable_progress_bar as no_bars_of_transformers
+
+    for library in ("huggingface_hub", "transformers"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    no_bars_of_datasets()
+    no_bars_of_transformers()
+
+
+@contextlib.contextmanager
+def fast_products() -> Iterator[None]:
+    """What `compute.fast` changes for a whole process; benchmarks/speed.py measures it."""
+    from inverse_rlhf.models.matmul import onednn_products  # late, as torch is
+
+    reuse_memory()
+    with onednn_products():
+        yield
+
+
+def reuse_memory() -> None:
+    """Let glibc reuse large freed blocks: training on a CPU spends a third of its time otherwise
+    on mapping logits anew at every step.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def die_with_parent() -> None:
+    """End this process when its parent ends: killing dvc alone would leave the stage running.
+
+    SIGTERM becomes an ordinary exit, so that temporary outputs are removed.
+    """
+    signal.signal(signal.SIGTERM, _exit_on_signal)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != _PARENT:
+            sys.exit(1)
+
+
+def _exit_on_signal(signum: int, frame: FrameType | None) -> None:
+    sys.exit(128 + signum)
