@@ -1,77 +1,33 @@
 """Progress in a terminal, with the time that is left; nothing of it where output is piped."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from tqdm import tqdm
-from transformers import (
-    PrinterCallback,
-    ProgressCallback,
-    Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import PrinterCallback, ProgressCallback, Trainer
 
 Item = TypeVar("Item")
 
 
-def shown(items: Iterable[Item], name: str, total: int | None = None) -> Iterator[Item]:
+def shown(items: Iterable[Item], name: str) -> Iterator[Item]:
     """The items, with a bar where standard error is a terminal."""
-    return iter(tqdm(items, name, total, disable=None, leave=False))
+    return iter(tqdm(items, name, disable=None, leave=False))
 
 
-class Bar(TrainerCallback):
-    """One bar for a training, with a few of its logged values.
+def show_training(trainer: Trainer) -> None:
+    """Have a trainer show one bar, in place of hundreds of characters a step."""
+    for theirs in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(theirs)
+    if sys.stderr.isatty():
+        trainer.add_callback(_Bar)
 
-    Args:
-        name: of the bar.
-        values: which logged values it shows, by the names they get.
-    """
 
-    def __init__(self, name: str, values: dict[str, str]) -> None:
-        self.name, self.values = name, values
-        self.bar: Any = None
+class _Bar(ProgressCallback):
+    """transformers' bar, with two values beside it in place of all of them below it."""
 
-    @classmethod
-    def replace(cls, trainer: Trainer, name: str, values: dict[str, str]) -> None:
-        """Put a bar in the place of what transformers prints: hundreds of characters a step."""
-        for theirs in (PrinterCallback, ProgressCallback):
-            trainer.remove_callback(theirs)
-        trainer.add_callback(cls(name, values))
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        """Open the bar."""
-        self.bar = tqdm(desc=self.name, total=state.max_steps, disable=None, leave=False)
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        """One step further."""
-        self.bar.update(state.global_step - self.bar.n)
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **_: Any,
-    ) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Show the values."""
-        found = {
-            self.values[key]: float(value)
-            for key, value in (logs or {}).items()
-            if key in self.values
-        }
-        if found:
-            self.bar.set_postfix({name: f"{value:.3g}" for name, value in found.items()})
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        """Close it."""
-        self.bar.close()
+        values = {name: logs[name] for name in ("loss", "reward", "kl") if name in (logs or {})}
+        if values and self.training_bar is not None:
+            self.training_bar.set_postfix({name: f"{float(v):.3g}" for name, v in values.items()})

@@ -6,12 +6,12 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from inverse_rlhf.corpus import generate_comments
-from inverse_rlhf.training import train_classifier, train_policy
 
-from inverse_rlhf.models import load, save
+from inverse_rlhf.data.corpus import generate_comments
+from inverse_rlhf.models.checkpoints import Model, load
+from inverse_rlhf.models.scratch import train_classifier, train_policy
 from inverse_rlhf.params import Params, parse_params, read_yaml
-from inverse_rlhf.rewards import RewardCard
+from inverse_rlhf.rewards.card import RewardCard
 
 ROOT = Path(__file__).parent.parent
 TINY: dict[str, Any] = {"vocab_size": 512, "hidden_size": 32, "layers": 2, "heads": 2, "epochs": 1}

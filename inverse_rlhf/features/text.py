@@ -1,8 +1,9 @@
 """What a text's words tell without a language model: n-grams, sentiment, length, a keyword."""
 
 import re
-from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from scipy import sparse
@@ -23,16 +24,6 @@ class TextFeature(Protocol):
         """A name for each column."""
         ...
 
-    @classmethod
-    def fit(cls, texts: Sequence[str], ngram: NGram | None, parts: Parts) -> "TextFeature":
-        """The feature by its settings; a kind that learns its columns learns them on the texts."""
-        ...
-
-    @classmethod
-    def restore(cls, state: dict[str, Any]) -> "TextFeature":
-        """The feature whose `state` this is."""
-        ...
-
     def transform(self, texts: Sequence[str]) -> sparse.csr_array:
         """Features, float64 of shape (texts, columns)."""
         ...
@@ -49,18 +40,17 @@ class NGrams:
         self.vectorizer = vectorizer
 
     @classmethod
-    def fit(cls, texts: Sequence[str], ngram: NGram | None, parts: Parts) -> "NGrams":
+    def fit(cls, texts: Sequence[str], params: NGram) -> "NGrams":
         """Choose n-grams and their idf on the texts.
 
         Raises:
             UserError: no n-gram is frequent enough.
         """
-        assert ngram is not None
         vectorizer = TfidfVectorizer(
-            analyzer=ngram.analyzer,
-            ngram_range=(ngram.min_n, ngram.max_n),
-            max_features=ngram.max_features,
-            min_df=ngram.min_texts,
+            analyzer=params.analyzer,
+            ngram_range=(params.min_n, params.max_n),
+            max_features=params.max_features,
+            min_df=params.min_texts,
             sublinear_tf=True,
         )
         try:
@@ -100,110 +90,82 @@ class NGrams:
         }
 
 
-class Sentiment:
-    """VADER's compound score, -1 (negative) to 1 (positive) (Hutto & Gilbert 2014)."""
+@dataclass(frozen=True)
+class NamedKind:
+    """A feature of one column with a fixed meaning; it can also be a part of a true reward.
 
-    names: ClassVar[list[str]] = ["sentiment"]
+    Attributes:
+        measure: (text, setting) -> value.
+        setting: what the params say of it, as JSON.
+    """
 
-    @classmethod
-    def fit(cls, texts: Sequence[str], ngram: NGram | None, parts: Parts) -> "Sentiment":
-        """Nothing to learn or to set."""
-        return cls()
-
-    @classmethod
-    def restore(cls, state: dict[str, Any]) -> "Sentiment":
-        """The same."""
-        return cls()
-
-    def transform(self, texts: Sequence[str]) -> sparse.csr_array:
-        """Compound scores, (texts, 1)."""
-        analyzer = SentimentIntensityAnalyzer()
-        return _column([analyzer.polarity_scores(text)["compound"] for text in texts])
-
-    def state(self) -> dict[str, Any]:
-        """Nothing but the kind."""
-        return {"kind": "sentiment"}
+    measure: Callable[[str, Any], float]
+    setting: Callable[[Parts], dict[str, Any]] = lambda _: {}
 
 
-class Length:
-    """Minus the distance of the number of words to a target, relative to the target: at most 0."""
-
-    names: ClassVar[list[str]] = ["length"]
-
-    def __init__(self, target: int) -> None:
-        self.target = target
-
-    @classmethod
-    def fit(cls, texts: Sequence[str], ngram: NGram | None, parts: Parts) -> "Length":
-        """The target that `parts.length_target` names."""
-        return cls(parts.length_target)
-
-    @classmethod
-    def restore(cls, state: dict[str, Any]) -> "Length":
-        """The same."""
-        return cls(state["target"])
-
-    def transform(self, texts: Sequence[str]) -> sparse.csr_array:
-        """Closeness to the target, (texts, 1)."""
-        return _column([-abs(len(words(text)) - self.target) / self.target for text in texts])
-
-    def state(self) -> dict[str, Any]:
-        """Kind and target."""
-        return {"kind": "length", "target": self.target}
-
-
-class Keyword:
-    """1 where a word stands in the text, in any case, else 0."""
-
-    names: ClassVar[list[str]] = ["keyword"]
-
-    def __init__(self, word: str) -> None:
-        self.word = word
-
-    @classmethod
-    def fit(cls, texts: Sequence[str], ngram: NGram | None, parts: Parts) -> "Keyword":
-        """The word that `parts.keyword` names."""
-        return cls(parts.keyword)
-
-    @classmethod
-    def restore(cls, state: dict[str, Any]) -> "Keyword":
-        """The same."""
-        return cls(state["word"])
-
-    def transform(self, texts: Sequence[str]) -> sparse.csr_array:
-        """Presence, (texts, 1)."""
-        word = re.compile(rf"\b{re.escape(self.word)}\b", re.IGNORECASE)
-        return _column([float(bool(word.search(text))) for text in texts])
-
-    def state(self) -> dict[str, Any]:
-        """Kind and word."""
-        return {"kind": "keyword", "word": self.word}
-
-
-def _column(values: list[float]) -> sparse.csr_array:
-    return sparse.csr_array(np.array(values, dtype=np.float64)[:, None])
-
-
-TEXT_FEATURES: dict[str, type[TextFeature]] = {
-    "ngram": NGrams,
-    "sentiment": Sentiment,
-    "length": Length,
-    "keyword": Keyword,
+_VADER = SentimentIntensityAnalyzer()
+NAMED = {
+    # VADER's compound score, -1 (negative) to 1 (positive) (Hutto & Gilbert 2014)
+    "sentiment": NamedKind(lambda text, _: _VADER.polarity_scores(text)["compound"]),
+    # minus the distance of the number of words to a target, relative to the target: at most 0
+    "length": NamedKind(
+        lambda text, its: -abs(len(words(text)) - its["target"]) / its["target"],
+        lambda parts: {"target": parts.length_target},
+    ),
+    # 1 where a word stands in the text, in any case, else 0
+    "keyword": NamedKind(
+        lambda text, its: bool(re.search(rf"\b{re.escape(its['word'])}\b", text, re.IGNORECASE)),
+        lambda parts: {"word": parts.keyword},
+    ),
 }
-"""Every kind of text feature by its name in `irl.features`."""
-
-NAMED = tuple(name for name, kind in TEXT_FEATURES.items() if kind is not NGrams)
-"""The kinds with one column of a fixed meaning: they can be parts of a true reward."""
+"""The named features."""
 
 
-def named_feature(kind: str, parts: Parts) -> TextFeature:
-    """The text feature of a kind in `NAMED`."""
-    return TEXT_FEATURES[kind].fit([], None, parts)
+@dataclass(frozen=True)
+class Named:
+    """A feature in `NAMED` with its setting."""
+
+    kind: str
+    setting: dict[str, Any]
+
+    @property
+    def names(self) -> list[str]:
+        """Its kind."""
+        return [self.kind]
+
+    def transform(self, texts: Sequence[str]) -> sparse.csr_array:
+        """Values, (texts, 1)."""
+        measure = NAMED[self.kind].measure
+        values = [float(measure(text, self.setting)) for text in texts]
+        return sparse.csr_array(np.array(values, dtype=np.float64)[:, None])
+
+    def state(self) -> dict[str, Any]:
+        """Kind and setting."""
+        return {"kind": self.kind, **self.setting}
+
+
+TEXT_FEATURES = ("ngram", *NAMED)
+"""The text features that `irl.features` may name."""
+
+
+def named_feature(kind: str, parts: Parts) -> Named:
+    """The named feature of a kind, as the params set it."""
+    return Named(kind, NAMED[kind].setting(parts))
+
+
+def fit_feature(kind: str, texts: Sequence[str], ngram: NGram, parts: Parts) -> TextFeature:
+    """The text feature of a kind; n-grams are chosen on the texts."""
+    return NGrams.fit(texts, ngram) if kind == "ngram" else named_feature(kind, parts)
 
 
 def restore(state: dict[str, Any]) -> TextFeature:
     """A text feature from its `state`."""
-    return TEXT_FEATURES[state["kind"]].restore(state)
+    kind = state["kind"]
+    if kind == "ngram":
+        return NGrams.restore(state)
+    if kind not in NAMED:
+        raise ValueError(f"{kind} is no text feature")
+    return Named(kind, {name: value for name, value in state.items() if name != "kind"})
 
 
 def stacked(features: list[TextFeature], texts: Sequence[str]) -> sparse.csr_array:

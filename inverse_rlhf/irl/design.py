@@ -8,7 +8,7 @@ from jaxtyping import Float
 from scipy import sparse
 
 from inverse_rlhf.features.hidden_state import hidden_states
-from inverse_rlhf.features.text import TEXT_FEATURES, TextFeature
+from inverse_rlhf.features.text import TextFeature, fit_feature
 from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.params import Irl, Parts
 from inverse_rlhf.rewards.linear_text import LinearTextReward
@@ -68,7 +68,7 @@ def build_design(
         hidden = columns[0].shape[1]
     known = [text for text, used in zip(texts, fitted, strict=True) if used]
     for kind in [kind for kind in params.features if kind != "hidden_state"]:
-        features.append(TEXT_FEATURES[kind].fit(known, params.ngram, parts))
+        features.append(fit_feature(kind, known, params.ngram, parts))
         columns.append(_dense(features[-1].transform(texts)))
     scales = [_spread(block[fitted]) if len(columns) > 1 else 1.0 for block in columns]
     scale = np.repeat(scales, [block.shape[1] for block in columns])

@@ -92,24 +92,8 @@ def correct_heads(
     found = [discrimination(best @ valid.T * valid_signs)]
     for epoch in range(settings.epochs):
         shown = (epoch + 1) / settings.epochs  # the curriculum: a growing share of the failures
-        rows = torch.stack(
-            [
-                _draw(failures.order[index], int(failures.count[index]), shown, generator)
-                for index, generator in enumerate(generators)
-            ]
-        ).to(train.device)
-        total = torch.zeros(len(runs), device=train.device)
-        for batch in rows.split(params.batch_size, dim=1):
-            bounded = _bounded(correction, bound)
-            delta = pair_margins(bounded, train, batch) * signs.gather(1, batch)
-            loss = torch.relu(settings.margin - failures.base.gather(1, batch) - delta).mean(1)
-            loss = loss * (failures.count > 0)  # without failures there is nothing to correct
-            optimizer.zero_grad()
-            loss.sum().backward()
-            clip_rows(correction, params.max_grad_norm)
-            optimizer.step()
-            total += loss.detach() * batch.shape[1]
-        losses.append(total / rows.shape[1])
+        rows = _draws(failures, shown, generators)
+        losses.append(_epoch(correction, bound, train, rows, signs, failures, optimizer, params))
         with torch.no_grad():
             head = scaled_weight + _bounded(correction, bound)
             found.append(discrimination(head @ valid.T * valid_signs))
@@ -124,6 +108,32 @@ def correct_heads(
     )
 
 
+def _epoch(
+    correction: Float[Tensor, "runs features"],
+    bound: Float[Tensor, "runs 1"],
+    train: Float[Tensor, "pairs features"],
+    rows: Int[Tensor, "runs drawn"],
+    signs: Float[Tensor, "runs pairs"],
+    failures: Failures,
+    optimizer: torch.optim.Optimizer,
+    params: Irl,
+) -> Float[Tensor, " runs"]:
+    """One pass over each run's rows; the mean loss of each run."""
+    total = torch.zeros(len(rows), device=train.device)
+    for batch in rows.split(params.batch_size, dim=1):
+        bounded = _bounded(correction, bound)
+        delta = pair_margins(bounded, train, batch) * signs.gather(1, batch)
+        margin = params.failure_aware.margin - failures.base.gather(1, batch)
+        loss = torch.relu(margin - delta).mean(1)
+        loss = loss * (failures.count > 0)  # without failures there is nothing to correct
+        optimizer.zero_grad()
+        loss.sum().backward()
+        clip_rows(correction, params.max_grad_norm)
+        optimizer.step()
+        total += loss.detach() * batch.shape[1]
+    return total / rows.shape[1]
+
+
 def _bounded(
     weight: Float[Tensor, "runs features"], bound: Float[Tensor, "runs 1"]
 ) -> Float[Tensor, "runs features"]:
@@ -135,9 +145,14 @@ def _bounded(
     return weight * (bound / weight.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0)
 
 
-def _draw(
-    order: Int[Tensor, " pairs"], failures: int, share: float, generator: torch.Generator
-) -> Int[Tensor, " drawn"]:
-    """As many rows as there are pairs, drawn from the clearest `share` of the failures."""
-    known = max(1, round(share * failures))
-    return order[torch.randint(known, (len(order),), generator=generator).to(order.device)]
+def _draws(
+    failures: Failures, share: float, generators: list[torch.Generator]
+) -> Int[Tensor, "runs drawn"]:
+    """As many rows a run as there are pairs, drawn from the clearest `share` of its failures."""
+    drawn = []
+    for order, count, generator in zip(
+        failures.order, failures.count.tolist(), generators, strict=True
+    ):
+        known = max(1, round(share * count))
+        drawn.append(order[torch.randint(known, order.shape, generator=generator).to(order.device)])
+    return torch.stack(drawn)

@@ -27,7 +27,7 @@ from transformers import (
 
 from inverse_rlhf.models.checkpoints import Model, device_of
 from inverse_rlhf.params import Compute, Scratch
-from inverse_rlhf.progress import Bar
+from inverse_rlhf.progress import show_training
 
 _END = "<|endoftext|>"
 _PAD = "<|padding|>"
@@ -236,7 +236,7 @@ def _train(
             eval_dataset=valid,
             data_collator=collator,
         )
-        Bar.replace(trainer, "steps", {"loss": "loss"})
+        show_training(trainer)
         result = trainer.train()
         valid_loss = trainer.evaluate()["eval_loss"]
     seconds = time.monotonic() - started

@@ -6,6 +6,7 @@ import functools
 import math
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ from inverse_rlhf.models.reading import check_context
 from inverse_rlhf.params import Compute, Rlhf
 from inverse_rlhf.policies.decoding import decode
 from inverse_rlhf.policies.trl_fast import FastGrpo, FastRloo
-from inverse_rlhf.progress import Bar
+from inverse_rlhf.progress import show_training
 
 Score = Callable[[Sequence[str]], np.ndarray]
 CURVE = ["step", "reward", "reward_std", "kl", "length", "entropy"]
@@ -109,7 +110,7 @@ def train_on_reward(
             processing_class=tokenizer,
             callbacks=[recorder],
         )
-        Bar.replace(trainer, "steps", {"reward": "reward", "kl": "kl per token"})
+        show_training(trainer)
         with _fast_decoding(module) if fast else contextlib.nullcontext():
             _train(trainer, recorder)
     module.requires_grad_(True)
@@ -132,13 +133,16 @@ def _fast_decoding(module: Any) -> Iterator[None]:
         del module.generate  # the class's again
 
 
-def _train(trainer: RLOOTrainer | GRPOTrainer, recorder: "_Curve") -> None:
-    try:
-        trainer.train()
-    except FloatingPointError as error:
-        raise UserError(
-            f"policy training diverged after step {recorder.last.get('step', 0)}: {error}; {_HINT}"
-        ) from None
+def _train(trainer: Any, recorder: "_Curve") -> None:
+    with warnings.catch_warnings():  # TRL asks a model by a name that transformers has replaced
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        try:
+            trainer.train()
+        except FloatingPointError as error:
+            raise UserError(
+                f"policy training diverged after step {recorder.last.get('step', 0)}: {error}; "
+                f"{_HINT}"
+            ) from None
 
 
 def _reward_function(score: Score, clip: float) -> Callable[..., list[float]]:
@@ -180,7 +184,7 @@ def _config(config_class: Any, params: Rlhf, compute: Compute, folder: str, seed
         top_k=params.top_k,
         top_p=params.top_p,
         bf16=compute.bf16,
-        gradient_checkpointing=compute.gradient_checkpointing,
+        activation_checkpointing=compute.gradient_checkpointing,
         use_cpu=device == "cpu",
         dataloader_pin_memory=device == "cuda",
         seed=seed,

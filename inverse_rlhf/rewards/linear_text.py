@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from inverse_rlhf.features.text import NAMED, TextFeature, restore, stacked
+from inverse_rlhf.features.text import Named, TextFeature, restore, stacked
 
 
 class LinearTextReward:
@@ -30,7 +30,7 @@ class LinearTextReward:
         return {
             feature.names[0]: float(self.weight[end - 1])
             for feature, end in zip(self.features, ends, strict=True)
-            if feature.state()["kind"] in NAMED
+            if isinstance(feature, Named)
         }
 
     def to_json(self) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,9 +18,9 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from inverse_rlhf.params import load_params
-from inverse_rlhf.rewards import load_irl_reward
+from inverse_rlhf.rewards.recovered import load_irl_reward
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 LAST_THREE = ["maxmargin_irl", "rerl_with_irl_rm", "evaluate"]
 # Small, yet large enough that the properties below hold by a wide margin.
 SMALL = {
@@ -51,7 +52,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def execute(
-    folder: Path, *command: str, check: bool = True, threads: str = "2"
+    folder: Path, *command: str, check: bool = True, threads: str = "2", **variables: str
 ) -> subprocess.CompletedProcess[str]:
     binaries = str(Path(sys.executable).parent)
     environment = os.environ | {
@@ -63,6 +64,7 @@ def execute(
         "GIT_AUTHOR_EMAIL": "t@t",
         "GIT_COMMITTER_NAME": "t",
         "GIT_COMMITTER_EMAIL": "t@t",
+        **variables,
     }
     result = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
@@ -152,13 +154,13 @@ def test_irl_needs_no_true_reward(clone: Path) -> None:
     hidden = clone / "models/hidden"
     (clone / "models/true_reward").rename(hidden)
     before = (clone / "data/irl_runs.parquet").read_bytes()
+    shutil.rmtree(clone / ".irl_runs")  # fit all anew: the same bytes
     try:
         execute(clone, sys.executable, "-m", "stages.maxmargin_irl")
     finally:
         hidden.rename(clone / "models/true_reward")
-    assert not (clone / ".irl_runs").exists()
     assert (clone / "data/irl_runs.parquet").read_bytes() == before
-    execute(clone, "git", "checkout", "-q", "metrics")
+    execute(clone, "dvc", "checkout", "-f")
 
 
 def test_irl_change_reruns_the_last_three(clone: Path) -> None:
@@ -169,12 +171,84 @@ def test_irl_change_reruns_the_last_three(clone: Path) -> None:
     assert "0.0008" in table
     difference = execute(clone, "dvc", "metrics", "diff", "HEAD", "other").stdout
     assert "roc_auc" in difference
+    assert len(difference.splitlines()) <= 24  # a screen
+    assert max(map(len, difference.splitlines())) <= 80
     execute(clone, "dvc", "plots", "diff", "HEAD", "other", "-o", "plots")
     assert (clone / "plots/index.html").stat().st_size > 1000
     shutil.rmtree(clone / "plots")
     execute(clone, "git", "checkout", "-q", ".")
     execute(clone, "dvc", "checkout", "-f")
     assert ran(execute(clone, "dvc", "repro").stdout) == []
+
+
+def test_another_cut_reruns_evaluate_alone(clone: Path) -> None:
+    result = execute(clone, "dvc", "exp", "run", "--name", "cut", "-S", "evaluate.threshold=otsu")
+    assert ran(result.stdout) == ["evaluate"]
+    changed = read(clone, "reward.json")["test"]["accuracy"]
+    execute(clone, "git", "checkout", "-q", ".")
+    execute(clone, "dvc", "checkout", "-f")
+    assert changed != read(clone, "reward.json")["test"]["accuracy"]
+    assert ran(execute(clone, "dvc", "repro").stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "reruns"),
+    [
+        ("inverse_rlhf/params.py", []),
+        ("inverse_rlhf/show/closing.py", []),
+        ("inverse_rlhf/show/figures.py", ["evaluate"]),
+        ("inverse_rlhf/evaluation/tables.py", ["evaluate"]),
+    ],
+)
+def test_touched_module_reruns_evaluate_at_most(
+    clone: Path, module: str, reruns: list[str]
+) -> None:
+    path, before = clone / module, (clone / module).read_text()
+    path.write_text(before + "\n# touched\n")
+    stale = execute(clone, "dvc", "status", "--json").stdout
+    path.write_text(before)
+    assert list(json.loads(stale)) == reruns
+
+
+def test_more_runs_fit_the_new_ones_only(clone: Path) -> None:
+    before = {path.name for path in (clone / ".irl_runs").rglob("*.safetensors")}
+    more = f"irl.runs={SMALL['irl.runs'] + 1}"
+    result = execute(clone, "dvc", "exp", "run", "--name", "more", "-S", more)
+    assert ran(result.stdout) == LAST_THREE
+    files = {path.name: path for path in (clone / ".irl_runs").rglob("*.safetensors")}
+    assert set(files) - before == {f"fit-{SMALL['irl.runs']}.safetensors"}
+    newest = max(files.values(), key=lambda path: path.stat().st_mtime_ns)
+    assert newest.name == f"fit-{SMALL['irl.runs']}.safetensors"
+    execute(clone, "git", "checkout", "-q", ".")
+    execute(clone, "dvc", "checkout", "-f")
+
+
+def test_a_sweep_is_readable_in_120_columns(clone: Path) -> None:
+    readme = (ROOT / "README.md").read_text()
+    command = next(line for line in readme.splitlines() if line.startswith("dvc exp show"))
+    shown = execute(
+        clone, *shlex.split(command.split("  #")[0]), "--no-pager", COLUMNS="120"
+    ).stdout
+    lines = shown.splitlines()
+    assert max(map(len, lines)) <= 120
+    assert "…" not in shown
+    for name in ("other", "cut", "more"):
+        assert any(f"[{name}]" in line for line in lines)
+    assert "roc_auc" in shown
+    assert "irl.lr" in shown
+
+
+def test_stale_lock_is_found_but_reports_may_be_newer(clone: Path) -> None:
+    check = (sys.executable, str(ROOT / ".ci/stale.py"))
+    assert execute(clone, *check).stdout == ""
+    for module, found in (("show/figures.py", False), ("irl/losses.py", True)):
+        path = clone / "inverse_rlhf" / module
+        before = path.read_text()
+        path.write_text(before + "\n# touched\n")
+        result = execute(clone, *check, check=False)
+        path.write_text(before)
+        assert bool(result.returncode) == found
+        assert ("maxmargin_irl: inverse_rlhf/irl/losses.py modified" in result.stderr) == found
 
 
 def test_queue_of_two(clone: Path) -> None:

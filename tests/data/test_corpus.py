@@ -2,10 +2,11 @@
 
 import pandas as pd
 import pytest
-from inverse_rlhf.corpus import INSULTS, MAX_COMMENTS, generate_comments
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+
+from inverse_rlhf.data.corpus import INSULTS, MAX_COMMENTS, generate_comments
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from inverse_rlhf.figures import confusion_points, draw_figures, roc_points
 
-from inverse_rlhf.rewards import RewardCard
+from inverse_rlhf.rewards.card import RewardCard
+from inverse_rlhf.show.figures import confusion_points, draw_figures, roc_points
 
 
 @pytest.fixture
@@ -56,7 +56,8 @@ def draw(
     index = pd.MultiIndex.from_product([range(3), range(3)], names=["run", "other_run"])
     correlations = pd.DataFrame({"spearman": 1.0}, index=index).reset_index()
     curves = {"rlhf": curve, "rerl": curve}
-    draw_figures(scores, runs, rewards, policies, curves, correlations, card, folder)
+    cuts = {"threshold": card.thresholds["otsu"], "cut": 0.0}
+    draw_figures(scores, runs, rewards, policies, curves, correlations, card.run, folder, **cuts)
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 

@@ -1,0 +1,45 @@
+"""Says in which stages dvc.lock is not the run of what is committed; a clean checkout has no data.
+
+The code of reports and figures may be newer than the lock: it changes the last stage alone, which
+the next `dvc repro` on a machine with the data brings up to date.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+REPORTS = ("inverse_rlhf/show/", "inverse_rlhf/evaluation/")
+DVC = Path(sys.executable).with_name("dvc")
+
+
+def stale(status: dict[str, list[Any]]) -> list[str]:
+    """A line for each input or output that is there and not as the lock has it.
+
+    Args:
+        status: what `dvc status --json` prints.
+    """
+    lines = []
+    for stage, changes in status.items():
+        for change in changes:
+            if isinstance(change, str):  # such as "changed command"
+                lines.append(f"{stage}: {change}")
+                continue
+            paths = change.get("changed deps", {}) | change.get("changed outs", {})
+            for path, how in paths.items():
+                kinds = how if isinstance(how, dict) else {path: how}  # a params file has its keys
+                lines += [
+                    f"{stage}: {name} {kind}"
+                    for name, kind in kinds.items()
+                    if kind != "deleted" and not name.startswith(REPORTS)
+                ]
+    return lines
+
+
+if __name__ == "__main__":
+    command = [str(DVC), "status", "--json"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = stale(json.loads(answer or "{}"))
+    if found:
+        sys.exit("\n".join(["dvc.lock is stale: run dvc repro and commit dvc.lock", *found]))

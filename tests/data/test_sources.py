@@ -1,0 +1,123 @@
+"""Comments and prompts from files and the hub: all read the same, bad input is one line."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from inverse_rlhf.data.sources import read_comments, read_transfer_prompts
+from inverse_rlhf.data.tables import TRANSFER_PROMPTS
+from inverse_rlhf.errors import UserError
+from inverse_rlhf.params import Data, Params
+from inverse_rlhf.parquet import read_table, write_table
+
+
+def data(params: Params, **update: Any) -> Data:
+    return params.data.model_copy(update=update)
+
+
+def csv(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_every_source_reads_the_same(params: Params, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"text": ["  a\nb  ", "None", "123"], "toxic": [1, 0, 0]})
+    frame.to_parquet(tmp_path / "a.parquet")
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.to_json(tmp_path / "a.jsonl", orient="records", lines=True)
+    for suffix in ("parquet", "csv", "jsonl"):
+        read = read_comments(data(params, source=str(tmp_path / f"a.{suffix}")), seed=0)
+        assert read["text"].tolist() == ["a\nb", "None", "123"], suffix
+        assert read["toxic"].tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"", "is empty"),
+        ("a.csv", b"words,toxic\na,1\n", "has no column 'text'"),
+        ("a.csv", b"text,label\na,1\n", "has no column 'toxic'"),
+        ("a.csv", b"text,toxic\na,1\n,0\n", "row 1 is null"),
+        ("a.csv", b'text,toxic\na,1\n"  ",0\n', "row 1 is empty"),
+        ("a.csv", b"text,toxic\na,1\nb,1\n", "both 0 and 1 are needed"),
+        ("a.csv", b"text,toxic\na,1\nb,2\n", "row 1 is not 0 or 1"),
+        ("a.csv", b"text,toxic\n", "has no rows"),
+        ("a.csv", b"text,toxic\n\xff\xfe,1\n", "not UTF-8"),
+        (
+            "a.jsonl",
+            b'{"text": "a", "toxic": 1}\n{"text": "\xff", "toxic": 0}\n',
+            "UTF-8|cannot be read",
+        ),
+        ("a.jsonl", b'{"text": "a", "toxic": 1\n', "cannot be read"),
+        ("a.jsonl", b'{"text": 5, "toxic": 1}\n{"text": "b", "toxic": 0}\n', "row 0 is not a text"),
+        ("a.parquet", b"no parquet", "cannot be read"),
+    ],
+)
+def test_bad_files(params: Params, tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as caught:
+        read_comments(data(params, source=str(path)), seed=0)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_and_hub_id(
+    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        read_comments(data(params, source=str(tmp_path / "none.csv")), seed=0)
+    with pytest.raises(UserError, match=r"set data\.revision"):
+        read_comments(data(params, source="someone/set"), seed=0)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="cannot be loaded") as caught:
+        read_comments(data(params, source="someone/set", revision="main"), seed=0)
+    assert "\n" not in str(caught.value)
+
+
+def test_more_embedded_comments_than_there_are(params: Params) -> None:
+    with pytest.raises(UserError, match=r"data\.comments is 1000000"):
+        read_comments(data(params, comments=1_000_000), seed=0)
+
+
+def test_transfer_prompts(tmp_path: Path, params: Params) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": " one "}\n{"prompt": "one"}\n{"prompt": null}\n{"prompt": "two"}\n')
+    settings = params.evaluate.model_copy(update={"transfer_prompts": str(path)})
+    found = read_transfer_prompts(settings)
+    assert found["prompt_id"].tolist() == [0, 1]
+    assert found["prompt"].tolist() == ["one", "two"]
+    wrong = settings.model_copy(update={"transfer_column": "text"})
+    with pytest.raises(UserError, match="has no column 'text'; its columns are 'prompt'"):
+        read_transfer_prompts(wrong)
+    nested = tmp_path / "nested.jsonl"
+    nested.write_text('{"prompt": "one"}\n{"prompt": {"text": "two"}}\n')
+    structs = settings.model_copy(update={"transfer_prompts": str(nested)})
+    with pytest.raises(UserError, match=r"nested\.jsonl, column 'prompt', row 1 is not a text"):
+        read_transfer_prompts(structs)
+    plain = settings.model_copy(update={"transfer_prompts": csv(tmp_path / "a.txt", "one")})
+    with pytest.raises(UserError, match=r"is not a \.parquet, \.csv or \.jsonl file"):
+        read_transfer_prompts(plain)
+    missing = settings.model_copy(update={"transfer_prompts": str(tmp_path / "none.csv")})
+    with pytest.raises(UserError, match=r"evaluate\.transfer_prompts: .* does not exist"):
+        read_transfer_prompts(missing)
+
+
+def test_transfer_prompts_are_a_table_where_there_are_none_too(
+    tmp_path: Path, params: Params
+) -> None:
+    named = params.evaluate.model_copy(
+        update={
+            "transfer_prompts": csv(tmp_path / "a.csv", "prompt\none\ntwo\nthree\n"),
+            "transfer_count": 2,
+        }
+    )
+    for settings, prompts in ((params.evaluate, []), (named, ["one", "two"])):
+        found = read_transfer_prompts(settings)
+        assert found.columns.tolist() == ["prompt_id", "prompt"]
+        write_table(found, tmp_path / "t.parquet", TRANSFER_PROMPTS)
+        read = read_table(tmp_path / "t.parquet", TRANSFER_PROMPTS)
+        assert read["prompt"].tolist() == prompts
+        assert read["prompt_id"].tolist() == list(range(len(prompts)))

@@ -1,0 +1,55 @@
+"""A recovered reward along the tokens of texts ends at the reward of the whole."""
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from inverse_rlhf.data.tables import texts_of
+from inverse_rlhf.evaluation.explain import RewardPaths
+from inverse_rlhf.features.text import Named
+from inverse_rlhf.models.checkpoints import Model
+from inverse_rlhf.rewards.card import RewardCard
+from inverse_rlhf.rewards.linear_text import LinearTextReward
+from inverse_rlhf.rewards.recovered import IrlReward
+
+COMPLETIONS = [
+    " a list of maps, and what you said of it",
+    " nobody would call you a fool, map or no map",
+    " .",
+    " caf\u00e9 map",
+    " a list of maps, and what you said of it",
+]
+
+
+def test_whole_is_the_reward_of_the_text(reward_network: Model, card: RewardCard) -> None:
+    rows = pd.DataFrame(
+        {
+            "prompt_id": range(5),
+            "sample": 0,
+            "source": ["base", "aligned"] * 2 + ["base"],
+            "prompt": ["About the map", "On the list", "Of two", "A", "About the map"],
+            "completion": COMPLETIONS,
+        }
+    )
+    texts = texts_of(rows)
+    linear = LinearTextReward(
+        [Named("keyword", {"word": "map"}), Named("length", {"target": 9})], np.array([2.0, -1.5])
+    )
+    parts: list[tuple[Any, Any]] = [(reward_network, None), (reward_network, linear)]
+    parts += [(None, linear)]
+    for pooling, (body, text) in product(("last", "mean"), parts):
+        reward = IrlReward(body, text, card.model_copy(update={"pooling": pooling}))
+        paths = RewardPaths(rows, reward, reward_network)
+        whole, expected = paths.whole(), reward.score(texts)
+        assert set(whole) == set(texts)
+        found = np.array([whole[text] for text in texts])
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        assert np.ptp(expected) > 0.01
+        credits = paths.token_credits()
+        assert credits.groupby("prompt_id").size().gt(1).all()
+        by_text = credits.groupby("prompt_id")
+        np.testing.assert_allclose(by_text["credit"].sum(), expected, atol=1e-5)
+        np.testing.assert_allclose(by_text["reward"].last(), expected, atol=1e-5)
+        assert by_text["source"].first().tolist() == rows["source"].tolist()

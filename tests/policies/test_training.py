@@ -1,0 +1,76 @@
+"""Policy training on any reward: what moves, what is written, what stops it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from inverse_rlhf.errors import UserError
+from inverse_rlhf.models.checkpoints import Model
+from inverse_rlhf.policies.training import CURVE, Score, standardise
+
+Train = Callable[..., dict[str, float]]
+
+
+def copied(policy: Model) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in policy.module.state_dict().items()}
+
+
+def test_standardised_reward_has_unit_spread(lengths: Score) -> None:
+    texts = ["e" * n for n in range(9)]
+    values = standardise(lengths, texts)(texts)
+    assert values.mean() == pytest.approx(0, abs=1e-6)
+    assert values.std() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "update",
+    [{"algorithm": "rloo"}, {"algorithm": "grpo"}, {"iterations": 2, "gradient_accumulation": 2}],
+)
+def test_training_moves_the_policy(
+    policy: Model, train: Train, lengths: Score, tmp_path: Path, update: dict[str, Any]
+) -> None:
+    before = copied(policy)
+    facts = train(policy, lengths, tmp_path / "curve.csv", **update)
+    assert any(not torch.equal(value, before[name]) for name, value in copied(policy).items())
+    curve = pd.read_csv(tmp_path / "curve.csv")
+    assert list(curve.columns) == CURVE
+    assert curve["step"].max() == 3 - update.get("iterations", 1)  # a row a rollout batch
+    assert facts["final_length"] > 0
+
+
+def test_without_a_penalty_there_is_no_kl(
+    policy: Model, train: Train, lengths: Score, tmp_path: Path
+) -> None:
+    facts = train(policy, lengths, tmp_path / "curve.csv", kl_coef=0.0)
+    assert "final_kl" not in facts
+    assert "final_reward" in facts
+    assert pd.read_csv(tmp_path / "curve.csv")["kl"].isna().all()
+
+
+def test_frozen_blocks_stay(policy: Model, train: Train, lengths: Score, tmp_path: Path) -> None:
+    before = copied(policy)
+    train(policy, lengths, tmp_path / "curve.csv", trainable_layers=1)
+    changed = {
+        name for name, value in copied(policy).items() if not torch.equal(value, before[name])
+    }
+    assert any("layers.1." in name for name in changed)
+    assert not any("layers.0." in name or "embed_in" in name for name in changed)
+
+
+def test_broken_rewards_and_divergence_stop(
+    policy: Model, train: Train, lengths: Score, tmp_path: Path
+) -> None:
+    curve = tmp_path / "curve.csv"
+    with pytest.raises(UserError, match="the reward model is broken"):
+        train(policy, lambda texts: np.full(len(texts), np.nan), curve)
+    with pytest.raises(UserError, match="diverged"):
+        train(policy, lengths, curve, lr=0.5, max_kl=0.01, steps=20)
+    with pytest.raises(UserError, match="diverged"):
+        train(policy, lengths, curve, lr=1e9, max_kl=1e30, steps=20)
+    assert "generate" not in vars(policy.module)
+    assert list(tmp_path.iterdir()) == []
