@@ -11,8 +11,6 @@
    texts and hangs on the number of epochs, which are printed beside it.
 """
 
-from inverse_rlhf.stage import fast_products
-
 import argparse
 import time
 from collections.abc import Callable
@@ -39,6 +37,7 @@ from inverse_rlhf.irl.losses import pair_loss
 from inverse_rlhf.irl.network import Pairs, RewardNetwork
 from inverse_rlhf.irl.runs import Run
 from inverse_rlhf.models.checkpoints import Model
+from inverse_rlhf.models.matmul import onednn_products
 from inverse_rlhf.params import Compute, Irl, load_params
 from inverse_rlhf.rewards.classifier import ClassifierReward
 
@@ -146,7 +145,7 @@ def main() -> None:
     options = parser.parse_args()
     params = load_params()
     compute = params.compute.model_copy(update={"device": "cpu"})
-    with fast_products():
+    with onednn_products():
         many_heads(params.irl, pairs=4000, features=128)
         texts = texts_of_length(2 * options.pairs, options.words)
         pairs = np.arange(2 * options.pairs).reshape(-1, 2)

@@ -4,11 +4,9 @@
 
 A few steps by params.yaml from models/base on the prompts of split rl, rewarded for length alone:
 rollouts sampled and read as policies/decoding.py and policies/trl_fast.py do it, and as
-transformers and TRL do; in turns, after `dvc repro` or `dvc pull`. What `compute.fast` does to a
-whole process (stage.fast_products) is in force in both.
+transformers and TRL do; in turns, after `dvc repro` or `dvc pull`. Products by oneDNN are in force
+in both, where this CPU gains by them.
 """
-
-from inverse_rlhf.stage import fast_products
 
 import tempfile
 import time
@@ -18,6 +16,7 @@ import numpy as np
 
 from inverse_rlhf.data.tables import read_prompts
 from inverse_rlhf.models.checkpoints import load
+from inverse_rlhf.models.matmul import onednn_products
 from inverse_rlhf.params import Params, load_params
 from inverse_rlhf.policies.training import train_on_reward
 
@@ -46,7 +45,7 @@ def main() -> None:
     """Measure and print."""
     params = load_params()
     measured: dict[bool, list[float]] = {True: [], False: []}
-    with fast_products():
+    with onednn_products():
         for _ in range(TURNS):
             for fast, values in measured.items():
                 values.append(seconds(params, fast=fast))

@@ -483,6 +483,8 @@ def _describe(error: dict[str, Any], name: str) -> str:
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     message = message.replace("String should", "a string and")
     message = message.replace("List should", "a list and")
+    if path and path[-1] == "[key]":
+        return f"{'.'.join(path[:-1])} in {name} is not a known key: {message}"
     if kind == "value_error":
         if isinstance(value, dict):
             return f"{key} in {name}: {message}" if path else f"{name}: {message}"

@@ -47,7 +47,10 @@ def read_table(
     for name in columns:
         field = schema.field(name)
         if name not in table.column_names:
-            raise UserError(f"{path} has no column {name}: run `dvc repro --force`")
+            raise UserError(
+                f"{path} has no column {name}, which it has since: "
+                "run the stage that writes it with `dvc repro --force --single-item STAGE`"
+            )
         column = table.column(name)
         if not column.type.equals(field.type):
             raise UserError(f"{path}: column {name} is {column.type}, it must be {field.type}")

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,7 +22,6 @@ from inverse_rlhf.errors import UserError  # noqa: E402
 from inverse_rlhf.params import Group, for_stage, load_params  # noqa: E402
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 Main = Callable[[Any], list[str]]
 
@@ -43,7 +42,9 @@ def run_stage(main: Main) -> None:
         print(f"{name}: started", flush=True)
         seed_everything(params.seed)
         quieten()
-        with fast_products() if params.compute.fast else contextlib.nullcontext():
+        from inverse_rlhf.models.matmul import onednn_products  # late, as torch is
+
+        with onednn_products() if params.compute.fast else contextlib.nullcontext():
             lines = main(for_stage(params, params_class(main)))
         print(*(f"{name}: {line}" for line in lines), sep="\n")
     except UserError as error:
@@ -78,26 +79,6 @@ def quieten() -> None:
         logging.getLogger(library).setLevel(logging.ERROR)
     no_bars_of_datasets()
     no_bars_of_transformers()
-
-
-@contextlib.contextmanager
-def fast_products() -> Iterator[None]:
-    """What `compute.fast` changes for a whole process; benchmarks/speed.py measures it."""
-    from inverse_rlhf.models.matmul import onednn_products  # late, as torch is
-
-    reuse_memory()
-    with onednn_products():
-        yield
-
-
-def reuse_memory() -> None:
-    """Let glibc reuse large freed blocks: training on a CPU spends a third of its time otherwise
-    on mapping logits anew at every step.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(_M_MMAP_MAX, 0)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def die_with_parent() -> None:

@@ -21,7 +21,7 @@ def test_tables_are_checked(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         read_table(tmp_path / "v.parquet", COMMENTS)
     frame[["comment_id"]].to_parquet(tmp_path / "w.parquet")
-    with pytest.raises(UserError, match="has no column text: run `dvc repro --force`"):
+    with pytest.raises(UserError, match="has no column text, which it has since: run the stage"):
         read_table(tmp_path / "w.parquet", COMMENTS)
     empty = pd.DataFrame(columns=["ngram", "weight", "texts"])
     write_table(empty, tmp_path / "n.parquet", NGRAMS)

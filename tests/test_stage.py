@@ -1,24 +1,183 @@
-"""A stage ends with one line where the input is bad."""
+"""A stage runs on its own part of the params; bad input ends it with one line."""
 
+from inverse_rlhf.stage import run_stage
+
+import contextlib
+import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from inverse_rlhf import stage
 
 ROOT = Path(__file__).parent.parent
+STAGES = sorted(path.stem for path in (ROOT / "stages").glob("[!_]*.py"))
+TOY = '''
+"""What this stage is for."""
+
+from inverse_rlhf.errors import UserError
+from inverse_rlhf.params import Group, Natural, Seed
+
+Pairs = type("Pairs", (Group,), {"__annotations__": {"samples": Natural}})
 
 
-def test_stage_prints_one_line(tmp_path: Path) -> None:
+class StageParams(Group):
+    seed: Seed
+    pairs: Pairs
+
+
+def main(params: StageParams) -> list[str]:
+    if params.seed == 1:
+        raise UserError("the table is empty: run `dvc repro`")
+    if params.seed == 2:
+        raise KeyError("a bug")
+    assert set(params.model_dump()) == {"seed", "pairs"}
+    return ["read", f"made {params.pairs.model_dump()}"]
+'''
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A stage in a folder of its own; what would change this process is left out."""
+    (tmp_path / "toy.py").write_text(TOY)
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["toy"])
+    for name in ("die_with_parent", "quieten"):
+        monkeypatch.setattr(stage, name, lambda: None)
+    monkeypatch.setattr(stage, "seed_everything", lambda seed: None)
+    monkeypatch.setattr(stage, "fast_products", contextlib.nullcontext)
+    spec = importlib.util.spec_from_file_location("toy", tmp_path / "toy.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "toy", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def edit(toy: ModuleType) -> Callable[[str, str], None]:
+    """Replace a text in the stage's params.yaml."""
+
+    def replaced(old: str, new: str) -> None:
+        text = Path("params.yaml").read_text()
+        assert old in text
+        Path("params.yaml").write_text(text.replace(old, new, 1))
+
+    return replaced
+
+
+def test_lines_name_the_stage(toy: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    run_stage(toy.main)
+    out, err = capsys.readouterr()
+    assert out.splitlines() == ["toy: started", "toy: read", "toy: made {'samples': 2}"]
+    assert err == ""
+
+
+def test_bad_input_is_one_line_and_exit_code_2(
+    toy: ModuleType, edit: Callable[[str, str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit("seed: 0", "seed: 1")
+    with pytest.raises(SystemExit) as ended:
+        run_stage(toy.main)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: the table is empty: run `dvc repro`\n"
+    edit("seed: 1", "seed: -1")
+    with pytest.raises(SystemExit) as ended:
+        run_stage(toy.main)
+    assert ended.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "error: seed is -1 in params.yaml: it must be greater than or equal to 0\n"
+    Path("params.yaml").unlink()
+    with pytest.raises(SystemExit, match="2"):
+        run_stage(toy.main)
+    assert capsys.readouterr().err.startswith("error: params.yaml does not exist")
+
+
+def test_a_bug_keeps_its_traceback(toy: ModuleType, edit: Callable[[str, str], None]) -> None:
+    edit("seed: 0", "seed: 2")
+    with pytest.raises(KeyError, match="a bug"):
+        run_stage(toy.main)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_products_are_fast_while_a_stage_runs(
+    toy: ModuleType,
+    edit: Callable[[str, str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    fast: bool,
+) -> None:
+    happened = []
+
+    @contextlib.contextmanager
+    def products() -> Iterator[None]:
+        happened.append("fast")
+        yield
+        happened.append("as before")
+
+    monkeypatch.setattr(stage, "fast_products", products)
+    main = toy.main
+
+    def seen(params: toy.StageParams) -> list[str]:  # type: ignore[name-defined]
+        happened.append("main")
+        return main(params)
+
+    if not fast:
+        edit("fast: true", "fast: false")
+    run_stage(seen)
+    assert happened == (["fast", "main", "as before"] if fast else ["main"])
+
+
+def test_help_says_what_the_stage_is_for(
+    toy: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["toy", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        run_stage(toy.main)
+    assert "What this stage is for." in capsys.readouterr().out
+
+
+ENDS_WITH_TELEMETRY = """
+import atexit, runpy, sys
+
+def telemetry():
+    import huggingface_hub.constants
+    print("off:", huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY)
+
+atexit.register(telemetry)
+sys.argv[1:] = []
+runpy.run_module("stages.prepare_data", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_a_stage_of_its_own_prints_one_line_and_reports_nothing(tmp_path: Path) -> None:
     text = (ROOT / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(text.replace("source: embedded ", "source: none.csv "))
+    unset = ("HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK")
     result = subprocess.run(
-        [sys.executable, "-m", "stages.prepare_data"],
+        [sys.executable, "-c", ENDS_WITH_TELEMETRY],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env={key: value for key, value in os.environ.items() if key not in unset}
+        | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert result.returncode == 2
-    assert result.stderr.splitlines()[-1] == "error: data.source: none.csv does not exist"
+    assert result.stderr == "error: data.source: none.csv does not exist\n"
+    assert result.stdout.splitlines() == ["prepare_data: started", "off: True"]
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_no_library_is_imported_before_that_is_settled(name: str) -> None:
+    lines = (ROOT / "stages" / f"{name}.py").read_text().splitlines()
+    first = next(line for line in lines if line.startswith(("import ", "from ")))
+    assert first == "from inverse_rlhf.stage import run_stage"

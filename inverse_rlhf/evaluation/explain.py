@@ -31,7 +31,7 @@ class RewardPaths:
 
     def __init__(self, rows: pd.DataFrame, reward: IrlReward, base: Model) -> None:
         self._rows, self._reward, self._base = rows, reward, base
-        self._texts = texts_of(rows)
+        self._texts = list(dict.fromkeys(texts_of(rows)))  # each is read once
         self._encoded = encode(self._texts, base)
         self._lengths = np.array([len(ids) for ids in self._encoded["input_ids"]])
         self._hidden = np.zeros(self._lengths.sum(), dtype=np.float32)
@@ -59,17 +59,19 @@ class RewardPaths:
             decoded = tokenizer.batch_decode(prefixes, skip_special_tokens=True)
             values = values + self._reward.text.score(decoded)
         position = np.concatenate([np.arange(length) for length in self._lengths])
-        keys = self._rows[["prompt_id", "sample", "source"]]
-        return (
-            keys.loc[keys.index.repeat(self._lengths)]
-            .reset_index(drop=True)
-            .assign(
-                position=position,
-                token=tokenizer.batch_decode(np.concatenate(encoded["input_ids"])[:, None]),
-                reward=values,
-                credit=np.where(position == 0, values, np.diff(values, prepend=np.float32(0))),
-            )
+        read = pd.DataFrame(
+            {
+                "text": np.repeat(np.arange(len(self._texts)), self._lengths),
+                "position": position,
+                "token": tokenizer.batch_decode(np.concatenate(encoded["input_ids"])[:, None]),
+                "reward": values,
+                "credit": np.where(position == 0, values, np.diff(values, prepend=np.float32(0))),
+            }
         )
+        keys = self._rows[["prompt_id", "sample", "source"]]
+        number = {text: index for index, text in enumerate(self._texts)}
+        keys = keys.assign(text=[number[text] for text in texts_of(self._rows)])
+        return keys.merge(read, on="text").drop(columns="text")
 
 
 def _hidden_along(encoded: BatchEncoding, body: Model, pooling: Pooling) -> np.ndarray:

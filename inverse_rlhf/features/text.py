@@ -165,7 +165,9 @@ def restore(state: dict[str, Any]) -> TextFeature:
         return NGrams.restore(state)
     if kind not in NAMED:
         raise ValueError(f"{kind} is no text feature")
-    return Named(kind, {name: value for name, value in state.items() if name != "kind"})
+    named = Named(kind, {name: value for name, value in state.items() if name != "kind"})
+    named.transform(["a"])  # now, and not later, should its setting lack something
+    return named
 
 
 def stacked(features: list[TextFeature], texts: Sequence[str]) -> sparse.csr_array:

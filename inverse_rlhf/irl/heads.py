@@ -1,21 +1,17 @@
 """Many heads on frozen features, fitted together as one matrix."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import embedding, embedding_bag
+from torch.nn.functional import embedding
 
 from inverse_rlhf.irl.losses import constrained, discrimination, head_penalty, pair_loss
 from inverse_rlhf.irl.runs import Run
 from inverse_rlhf.params import Irl
-
-warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": partial(torch.optim.Adam, fused=True),
@@ -75,41 +71,13 @@ def fit_heads(
     return Heads(best, history.argmax(1) + 1, torch.stack(losses, dim=1), history)
 
 
-class _ReadInPlace(torch.autograd.Function):
-    """Margins and their gradient without copies of the rows, which fill the caches where runs or
-    features are many.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, head: Tensor, deltas: Tensor, rows: Tensor) -> Tensor:
-        ctx.deltas, ctx.rows = deltas, rows
-        runs, batch = rows.shape
-        wanted = torch.sparse_csr_tensor(
-            torch.arange(0, rows.numel() + 1, batch),
-            rows.flatten(),
-            deltas.new_zeros(rows.numel()),
-            (runs, len(deltas)),
-            check_invariants=False,  # a row of the pairs may come twice, in any order
-        )
-        margins = torch.sparse.sampled_addmm(wanted, head, deltas.T, beta=0.0)
-        return margins.values().view(runs, batch)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        head = embedding_bag(ctx.rows, ctx.deltas, mode="sum", per_sample_weights=grads[0])
-        return head, None, None
-
-
 def pair_margins(
     head: Float[Tensor, "runs features"],
     deltas: Float[Tensor, "pairs features"],
     rows: Int[Tensor, "runs batch"],
 ) -> Float[Tensor, "runs batch"]:
-    """Each run's margins of its own pairs, at most as many as there are (batch <= pairs); they may
-    repeat. Differentiable in `head` alone.
-    """
-    if deltas.device.type == "cpu":
-        return _ReadInPlace.apply(head, deltas, rows)  # type: ignore[no-untyped-call]
+    """Each run's margins of its own pairs, which may repeat."""
+    # `embedding` gathers the rows in a fifth of the time that indexing takes.
     return torch.bmm(embedding(rows, deltas), head.unsqueeze(2)).squeeze(2)
 
 

@@ -48,7 +48,7 @@ class Comparison:
     @property
     def constant(self) -> bool:
         """Whether one of the rewards is: then correlations are undefined."""
-        return np.ptp(self.labels.reward) == 0 or np.ptp(self.true) == 0
+        return bool(np.ptp(self.labels.reward) == 0 or np.ptp(self.true) == 0)
 
     def pearson(self) -> float:
         """Linear correlation."""

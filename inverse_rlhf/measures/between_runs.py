@@ -28,7 +28,7 @@ def label_kappa_of_runs(labels: Bool[np.ndarray, "runs texts"]) -> float:
     """The agreement of runs beyond chance: 1 all labels, 0 what their shares of toxic labels give.
 
     Cohen's kappa from the means over pairs of runs of agreement and of agreement by chance; NaN
-    with one run, or where no run gives both labels.
+    with one run, or where all runs give one and the same label.
     """
     runs = len(labels)
     toxic = labels.mean(axis=1)

@@ -32,8 +32,11 @@ def likelihood_table(
         positions: tokens predicted; tokens: the same without the end of text.
     """
     tokenizer = base.tokenizer
-    heads = tokenizer(rows["prompt"].tolist())["input_ids"]
-    tails = tokenizer(rows["completion"].tolist(), add_special_tokens=False)["input_ids"]
+    # Each once: short completions of a prompt may be the same.
+    place, distinct = pd.factorize(pd.MultiIndex.from_frame(rows[["prompt", "completion"]]))
+    prompts, completions = zip(*distinct, strict=True)
+    heads = tokenizer(list(prompts))["input_ids"]
+    tails = tokenizer(list(completions), add_special_tokens=False)["input_ids"]
     ends = [len(tail) < max_new_tokens for tail in tails]
     tails = [tail + [tokenizer.eos_token_id] * end for tail, end in zip(tails, ends, strict=True)]
     ids = [(head + tail)[: base.max_tokens] for head, tail in zip(heads, tails, strict=True)]
@@ -59,8 +62,8 @@ def likelihood_table(
         )
         return torch.stack([kl, nll, own_nll, inside.sum(1).float()], dim=1)
 
-    values = map_texts(compare, encoded, policy)
+    values = map_texts(compare, encoded, policy)[place]
     keys = pd.MultiIndex.from_frame(rows[KEYS].astype({"split": str, "source": str}))
     columns = ["kl", "nll", "own_nll", "positions"]
     table = pd.DataFrame(values, keys, columns, dtype=np.float64)
-    return table.assign(tokens=table["positions"] - ends).sort_index()
+    return table.assign(tokens=table["positions"] - np.array(ends)[place]).sort_index()

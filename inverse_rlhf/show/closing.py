@@ -29,6 +29,8 @@ def base_policy(facts: dict[str, Any]) -> list[str]:
             f"held-out loss {facts['valid_loss']:.3f} nats a token after {facts['steps']} steps "
             f"({facts['seconds']:.0f} s); compare it with other base_policy.scratch settings only",
         ]
+    else:
+        lines += ["taken as it is: nothing was trained"]
     return [*lines, "next: models/base; what it writes stands in data/pairs.parquet later"]
 
 
@@ -107,15 +109,21 @@ def maxmargin_irl(facts: dict[str, Any]) -> list[str]:
 def evaluate(summary: dict[str, float], rewards: dict[str, Any]) -> list[str]:
     """Of `evaluate`."""
     auc = rewards["test"].get("roc_auc")
-    lines = []
-    if auc is not None:
-        control = rewards["controls"]["shuffled"]["roc_auc"]["high"]
+    if auc is None:
+        lines = ["recovered reward: no ROC-AUC, test completions all have the same label by R*"]
+    else:
+        reached = {
+            name: table["roc_auc"]["high"]
+            for name, table in rewards["controls"].items()
+            if "roc_auc" in table
+        }
+        best = max(reached, key=lambda name: reached[name])
         verdict = (
             "good: above every control's interval"
-            if auc["low"] > control
-            else "weak: within what shuffled labels reach; see paired in metrics/reward.json"
+            if auc["low"] > reached[best]
+            else f"weak: within what the control {best} reaches; see paired in metrics/reward.json"
         )
-        lines += [
+        lines = [
             f"recovered reward: ROC-AUC {auc['median']:.3f} (95 % {auc['low']:.3f} to "
             f"{auc['high']:.3f}), accuracy {summary['accuracy']:.3f}; {verdict}"
         ]

@@ -19,7 +19,7 @@ def separable(pairs: int = 60, features: int = 6) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("runs", [1, 3])
-def test_margins_read_in_place_are_those_of_copied_rows(runs: int) -> None:
+def test_margins_are_of_each_runs_own_rows(runs: int) -> None:
     generator = torch.Generator().manual_seed(3)
     deltas = torch.randn(20, 7, generator=generator, dtype=torch.float64)
     rows = torch.randint(20, (runs, 20), generator=generator)  # some twice, in no order

@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import GenerationConfig
+from transformers import GenerationConfig, GenerationMixin
 
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.models.checkpoints import Model, load
 from inverse_rlhf.params import Params
+from inverse_rlhf.policies.decoding import decode
 from inverse_rlhf.policies.sampling import sample_completions
 
 Sampled = Callable[..., pd.DataFrame]
@@ -85,3 +86,31 @@ def test_prompt_too_long_is_one_line(policy: Model, sampled: Sampled) -> None:
     long = pd.DataFrame({"prompt_id": [7], "prompt": ["word " * 200]})
     with pytest.raises(UserError, match="prompt 7 has"):
         sampled(policy, long)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_without_fast_transformers_generates(
+    policy: Model, sampled: Sampled, monkeypatch: pytest.MonkeyPatch, fast: bool
+) -> None:
+    generate, loops = GenerationMixin.generate, []
+
+    def generated(self: Any, *args: Any, custom_generate: Any = None, **settings: Any) -> Any:
+        loops.append(custom_generate)
+        return generate(self, *args, custom_generate=custom_generate, **settings)
+
+    monkeypatch.setattr(GenerationMixin, "generate", generated)
+    torch.manual_seed(1)
+    first = sampled(policy, fast=fast)
+    assert loops == [decode if fast else None] * 2  # 10 completions in batches of 8
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    pd.testing.assert_frame_equal(first, sampled(policy, fast=fast))
+    assert torch.equal(torch.get_rng_state(), before)
+    others = sampled(policy, fast=fast, seed=1)["completion"]
+    assert (first["completion"] != others).mean() > 0.5
+    by_prompt = first.groupby("prompt_id")["completion"]
+    assert by_prompt.nunique().mean() > 1.5
+    greedy = {"decoding": "greedy", "samples": 1}
+    pd.testing.assert_frame_equal(
+        sampled(policy, fast=fast, **greedy), sampled(policy, fast=True, **greedy)
+    )

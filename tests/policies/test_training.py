@@ -8,10 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from transformers import GenerationMixin, Trainer
+from trl import GRPOTrainer, RLOOTrainer
 
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.models.checkpoints import Model
+from inverse_rlhf.models.checkpoints import Model, load
+from inverse_rlhf.params import Params
+from inverse_rlhf.policies.decoding import decode
 from inverse_rlhf.policies.training import CURVE, Score, standardise
+from inverse_rlhf.policies.trl_fast import FastGrpo, FastRloo
 
 Train = Callable[..., dict[str, float]]
 
@@ -74,3 +79,48 @@ def test_broken_rewards_and_divergence_stop(
         train(policy, lengths, curve, lr=1e9, max_kl=1e30, steps=20)
     assert "generate" not in vars(policy.module)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "fast", "kind"),
+    [
+        ("rloo", False, RLOOTrainer),
+        ("grpo", False, GRPOTrainer),
+        ("rloo", True, FastRloo),
+        ("grpo", True, FastGrpo),
+    ],
+)
+def test_without_fast_trl_and_transformers_do_all(
+    params: Params,
+    policy_folder: Path,
+    train: Train,
+    lengths: Score,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    algorithm: str,
+    fast: bool,
+    kind: type,
+) -> None:
+    trainers, loops, weights = [], [], []
+    run, generate = Trainer.train, GenerationMixin.generate
+
+    def seen_train(self: Any, *args: Any, **settings: Any) -> Any:
+        trainers.append(type(self))
+        return run(self, *args, **settings)
+
+    def seen_generate(self: Any, *args: Any, **settings: Any) -> Any:
+        loops.append(settings.get("custom_generate"))
+        return generate(self, *args, **settings)
+
+    monkeypatch.setattr(Trainer, "train", seen_train)
+    monkeypatch.setattr(GenerationMixin, "generate", seen_generate)
+    compute = params.compute.model_copy(update={"fast": fast})
+    for state in (1, 2):
+        torch.manual_seed(state)  # what was drawn before is of no account
+        policy = load("policy", policy_folder, compute)
+        train(policy, lengths, tmp_path / f"{state}.csv", algorithm=algorithm)
+        weights.append(copied(policy))
+    assert trainers == [kind] * 2
+    assert loops == [decode if fast else None] * 4  # two rollout batches each
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
+    assert (tmp_path / "1.csv").read_text() == (tmp_path / "2.csv").read_text()

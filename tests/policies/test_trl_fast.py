@@ -18,7 +18,7 @@ from inverse_rlhf.params import Params, Rlhf
 from inverse_rlhf.policies.decoding import decode
 from inverse_rlhf.policies.training import TRAINERS, Score, _config
 from inverse_rlhf.policies.trl_fast import FastRloo, _places, _Unpadded
-from inverse_rlhf.progress import Bar
+from inverse_rlhf.progress import show_training
 
 Train = Callable[..., dict[str, float]]
 Weights = dict[str, torch.Tensor]
@@ -81,7 +81,7 @@ def run(
         callbacks=[Recorder(seen, checkpointing=policy.compute.gradient_checkpointing)],
         peft_config=lora if adapter == "new" else None,
     )
-    Bar.replace(trainer, "steps", {})
+    show_training(trainer)
     trained, loss = trainer.model, trainer.compute_loss
     with torch.no_grad():  # away from the copy that is its reference
         for name, value in trained.named_parameters():
