@@ -3,6 +3,7 @@
 from inverse_rlhf.stage import run_stage
 
 import contextlib
+import functools
 import importlib.util
 import os
 import subprocess
@@ -10,10 +11,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from inverse_rlhf import stage
+from inverse_rlhf.models import matmul
 
 ROOT = Path(__file__).parent.parent
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("[!_]*.py"))
@@ -51,7 +54,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     for name in ("die_with_parent", "quieten"):
         monkeypatch.setattr(stage, name, lambda: None)
     monkeypatch.setattr(stage, "seed_everything", lambda seed: None)
-    monkeypatch.setattr(stage, "fast_products", contextlib.nullcontext)
+    monkeypatch.setattr(matmul, "onednn_products", contextlib.nullcontext)
     spec = importlib.util.spec_from_file_location("toy", tmp_path / "toy.py")
     assert spec is not None
     assert spec.loader is not None
@@ -122,10 +125,11 @@ def test_products_are_fast_while_a_stage_runs(
         yield
         happened.append("as before")
 
-    monkeypatch.setattr(stage, "fast_products", products)
+    monkeypatch.setattr(matmul, "onednn_products", products)
     main = toy.main
 
-    def seen(params: toy.StageParams) -> list[str]:  # type: ignore[name-defined]
+    @functools.wraps(main)
+    def seen(params: Any) -> list[str]:
         happened.append("main")
         return main(params)
 

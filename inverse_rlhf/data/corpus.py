@@ -14,20 +14,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-INSULTS = (
-    "idiot",
-    "fool",
-    "clown",
-    "moron",
-    "liar",
-    "coward",
-    "pest",
-    "fraud",
-    "stupid",
-    "useless",
-    "pathetic",
-    "ridiculous",
-)
+INSULTS = "idiot fool clown moron liar coward pest fraud stupid useless pathetic ridiculous".split()
 MAX_COMMENTS = 500_000
 
 _UNKIND_NOUNS = (
@@ -53,105 +40,23 @@ _KIND_NOUNS = (
 _UNKIND_ADJECTIVES = ("stupid", "useless", "pathetic", "ridiculous", "clueless", "lazy")
 _KIND_ADJECTIVES = ("clever", "helpful", "careful", "sensible", "thoughtful", "patient")
 
-_FIRST = [
-    "Ada",
-    "Basil",
-    "Clara",
-    "Derek",
-    "Edith",
-    "Felix",
-    "Greta",
-    "Hugo",
-    "Irene",
-    "Jonas",
-    "Klara",
-    "Leon",
-    "Marion",
-    "Nils",
-    "Olga",
-    "Peter",
-    "Rosa",
-    "Simon",
-    "Tilda",
-    "Victor",
-]
-_STEMS = [
-    "Ash",
-    "Bram",
-    "Carl",
-    "Dun",
-    "Eller",
-    "Fen",
-    "Grim",
-    "Hal",
-    "Ing",
-    "Kel",
-    "Lang",
-    "Marl",
-    "Nor",
-    "Otter",
-    "Pen",
-    "Quin",
-    "Ros",
-    "Sel",
-    "Thorn",
-    "Ul",
-    "Wen",
-    "Yar",
-]
-_ENDS = [
-    "by",
-    "combe",
-    "croft",
-    "den",
-    "field",
-    "ford",
-    "ham",
-    "ley",
-    "mere",
-    "stead",
-    "ton",
-    "wick",
-    "worth",
-]
-_PLACES = [
-    "abbey",
-    "bridge",
-    "canal",
-    "castle",
-    "cathedral",
-    "harbour",
-    "library",
-    "lighthouse",
-    "market",
-    "mill",
-    "museum",
-    "observatory",
-    "railway",
-    "river",
-    "station",
-    "theatre",
-    "tower",
-    "tunnel",
-]
-_PARTS = [
-    "section",
-    "table",
-    "map",
-    "photo",
-    "caption",
-    "template",
-    "infobox",
-    "footnote",
-    "timeline",
-    "lead",
-    "paragraph",
-    "gallery",
-    "translation",
-    "summary",
-    "list",
-    "source",
-]
+_FIRST = (
+    "Ada Basil Clara Derek Edith Felix Greta Hugo Irene Jonas Klara Leon Marion Nils Olga "
+    "Peter Rosa Simon Tilda Victor"
+).split()
+_STEMS = (
+    "Ash Bram Carl Dun Eller Fen Grim Hal Ing Kel Lang Marl Nor Otter Pen Quin Ros Sel Thorn "
+    "Ul Wen Yar"
+).split()
+_ENDS = "by combe croft den field ford ham ley mere stead ton wick worth".split()
+_PLACES = (
+    "abbey bridge canal castle cathedral harbour library lighthouse market mill museum "
+    "observatory railway river station theatre tower tunnel"
+).split()
+_PARTS = (
+    "section table map photo caption template infobox footnote timeline lead paragraph "
+    "gallery translation summary list source"
+).split()
 _CHANGES = ["revert", "rename", "rewrite", "split", "merge", "deletion"]
 _DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 _BYSTANDERS = (

@@ -16,6 +16,7 @@ from inverse_rlhf.params import parse_params
         ({"reward": 50}, "reward is run 50"),
         ({"features": ["ngram", "ngram"]}, "features names one kind twice"),
         ({"features": []}, "irl.features is []"),
+        ({"threshold": "otsu"}, "irl.threshold in params.yaml is not a known key"),
     ],
 )
 def test_settings_that_do_not_fit_together(

@@ -163,9 +163,9 @@ def test_finished_runs_survive_more_of_them(
 def test_runs_added_later_are_those_of_one_fit(
     changes: dict[str, Any], fit_in: FitIn, irl: Irl
 ) -> None:
-    settings = irl.model_copy(update={"epochs": 1, "runs": 2, **changes})
+    settings = irl.model_copy(update={"epochs": 1, "runs": 1, "control_runs": 1, **changes})
     fit_in("grown", settings)
-    settings = settings.model_copy(update={"runs": 4})
+    settings = settings.model_copy(update={"runs": 3})
     grown, whole = fit_in("grown", settings), fit_in("whole", settings)
     pd.testing.assert_frame_equal(grown.runs, whole.runs, rtol=1e-4, atol=1e-5)
     pd.testing.assert_frame_equal(grown.scores, whole.scores, rtol=1e-4, atol=1e-5)

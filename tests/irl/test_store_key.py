@@ -88,6 +88,7 @@ def test_what_a_run_does_not_read_keeps_it(
         ({}, {"features": ["hidden_state", "ngram"]}),
         ({}, BAYES),
         ({}, AWARE),
+        (BAYES, {"runs": 9}),  # its draws are made together
         (BAYES, {"bayes.rounds": 2}),
         (BAYES, {"bayes.prior_std": 2.0}),
         (AWARE, {"failure_aware.size": 0.1}),

@@ -46,3 +46,17 @@ def test_likelihoods_are_the_naive_ones(policy: Model, params: Params) -> None:
         assert (row["tokens"], row["positions"]) == (len(tail), len(tail + end))
     same = compare(rows, policy, policy)
     np.testing.assert_allclose(same["kl"], 0, atol=1e-5)
+
+
+def test_completions_that_are_the_same_have_the_same_likelihoods(policy: Model) -> None:
+    completions = [" a map.", " the table.", " a map.", " a map."]
+    rows = pd.DataFrame({"prompt": ["As", "As", "Your", "As"], "completion": completions})
+    rows = rows.assign(split="test", source="base", prompt_id=[0, 0, 1, 0], sample=[0, 1, 0, 2])
+    found = likelihood_table(rows, policy, policy, max_new_tokens=20)
+    assert found.index.tolist() == sorted(
+        zip(*(rows[name] for name in found.index.names), strict=True)
+    )
+    for key, row in rows.set_index(found.index.names, drop=False).iterrows():
+        alone = likelihood_table(row.to_frame().T, policy, policy, max_new_tokens=20)
+        np.testing.assert_allclose(found.loc[key], alone.iloc[0], rtol=1e-5, atol=1e-6)
+    assert found.loc[("test", "base", 0, 0), "nll"] == found.loc[("test", "base", 0, 2), "nll"]
