@@ -134,8 +134,8 @@ def _fast_decoding(module: Any) -> Iterator[None]:
 
 
 def _train(trainer: Any, recorder: "_Curve") -> None:
-    with warnings.catch_warnings():  # TRL asks a model by a name that transformers has replaced
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+    with warnings.catch_warnings():  # TRL calls by names that transformers has replaced
+        warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing", FutureWarning)
         try:
             trainer.train()
         except FloatingPointError as error:
