@@ -35,11 +35,15 @@ def _word_or_integer(*words: str, lowest: int) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _registry(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(f"inverse_rlhf.{module}"), name)
+
+
 def _in_registry(module: str, name: str, *others: str) -> AfterValidator:
     """The names of a registry, which is imported when a value is checked, and some others."""
 
     def check(value: str) -> str:
-        known = [*others, *getattr(importlib.import_module(f"inverse_rlhf.{module}"), name)]
+        known = [*others, *_registry(module, name)]
         if value not in known:
             raise ValueError(f"it must be {', '.join(known[:-1])} or {known[-1]}")
         return value
@@ -316,6 +320,8 @@ class Irl(Group):
                 if not possible:
                     value = getattr(self, key)
                     raise ValueError(f"{key} {value} needs trainable: head, a linear reward")
+        if self.solver == "exact" and self.loss not in _registry("irl.exact", "SOLVERS"):
+            raise ValueError(f"solver exact has no solution for loss {self.loss}: take adam")
         if self.solver == "exact" and self.loss == "hinge" and self.l2 == 0:
             raise ValueError("solver exact with loss hinge needs an l2 above 0")
         if self.trainable == "last_k" and self.blocks != "all" and self.last_k > self.blocks:

@@ -61,11 +61,9 @@ def solve(deltas: Differences, params: Irl) -> Float[np.ndarray, " features"]:
     """The weights that minimise the objective of `params.loss` on aligned-minus-base features.
 
     Raises:
-        UserError: the loss has no exact solver, the problem no solution (an unpenalised logistic
-            loss on separable pairs), or it is not reached.
+        UserError: the problem has no solution (an unpenalised logistic loss on separable pairs), or
+            it is not reached.
     """
-    if params.loss not in SOLVERS:
-        raise UserError(f"irl.solver exact has no solution for loss {params.loss}: take adam")
     return SOLVERS[params.loss](deltas, params)
 
 
@@ -74,7 +72,9 @@ def _max_margin(deltas: Differences, params: Irl) -> Float[np.ndarray, " feature
 
     -min(d, 2d) is the largest of -a d over a in [1, 2], so the problem is the minimum over w of
     the maximum over a of -w.g(a), with g(a) the mean of a_i delta_i. By the minimax theorem that
-    is -min ||g(a)||: a least-squares problem in a box, and w = g / ||g||.
+    is -min ||g(a)||: a least-squares problem in a box, and w = g / ||g||. Where pairs
+    cancel (shuffled ones) the least norm is 0 and the minimum w = 0, a constant reward: then w is
+    the direction of what the solver leaves of g, of no more meaning than such pairs have.
     """
     count = len(deltas)
 

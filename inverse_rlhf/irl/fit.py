@@ -11,6 +11,7 @@ import torch
 
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.features.hidden_state import hidden_states
+from inverse_rlhf.features.text import NAMED, named_feature
 from inverse_rlhf.irl.bayes import BayesianFit, fit_posterior, posterior_report
 from inverse_rlhf.irl.design import Design, build_design
 from inverse_rlhf.irl.exact import solve_heads
@@ -105,15 +106,15 @@ def fit_rewards(
 
 
 def _key(problem: Problem) -> str:
-    """What the number of runs and the choice among them change is no part of it, nor is a setting
-    that the fits do not read.
+    """What the number of runs and the choice among them change is no part of it, nor is a group of
+    settings that the fits do not read.
     """
     params, model = problem.params, problem.model
     unused = {"runs", "control_runs", "reward", "bayes", "failure_aware", "ngram"}
     settings = params.model_dump(exclude=unused - {params.method} - set(params.features))
     if params.method == "bayes":  # its draws are made together
         settings["runs"] = params.runs
-    parts = problem.parts if {"length", "keyword"} & set(params.features) else None
+    parts = [named_feature(kind, problem.parts) for kind in params.features if kind in NAMED]
     versions = (torch.__version__, np.__version__, str(model.device))
     everything = (settings, parts, model.compute, problem.seed, versions)
     return store_key([problem.texts], Path(model.module.name_or_path), repr(everything))

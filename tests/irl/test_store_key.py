@@ -142,7 +142,6 @@ def test_parts_are_in_the_key_where_features_mean_them(key_of: Callable[..., str
     assert key_of({"features": ["keyword"]}, parts=other) != key_of({"features": ["keyword"]})
 
 
-@pytest.mark.xfail(reason="irl.fit._key names the kinds that read parts", strict=True)
 def test_parts_are_in_the_key_of_a_new_feature(
     key_of: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
