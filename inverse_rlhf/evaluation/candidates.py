@@ -14,6 +14,9 @@ from inverse_rlhf.measures.text import words
 from inverse_rlhf.policies.likelihood import KEYS
 from inverse_rlhf.rewards.thresholds import THRESHOLDS
 
+BOTH = ["base", "aligned"]
+"""The policies whose completions a reward is judged on."""
+
 
 class Rewards:
     """Recovered rewards of all runs of one kind on texts not fitted on, and their ensemble.
@@ -50,12 +53,12 @@ class Rewards:
 
     def on_test(self) -> np.ndarray:
         """All runs' rewards of both policies' test completions, (runs, texts)."""
-        values: np.ndarray = self._raw.loc["test"].loc[["base", "aligned"]].to_numpy().T
+        values: np.ndarray = self._raw.loc["test"].loc[BOTH].to_numpy().T
         return values
 
     def spread_on_test(self) -> np.ndarray:
         """Standard deviation over runs of the standardised rewards, (texts,), as `on_test`."""
-        values: np.ndarray = self.spread.loc["test"].loc[["base", "aligned"]].to_numpy()
+        values: np.ndarray = self.spread.loc["test"].loc[BOTH].to_numpy()
         return values
 
 
@@ -95,7 +98,7 @@ class Candidate:
         }
         base, aligned = known["base"], known["aligned"]
         cut = THRESHOLDS[threshold](base, aligned, known.get("human", base))
-        matrix = completion_matrix(values.loc["test"], ["base", "aligned"])
+        matrix = completion_matrix(values.loc["test"], BOTH)
         return cls([matrix], [cut])
 
     def compare(self, truth: Truth) -> list[dict[str, float]]:

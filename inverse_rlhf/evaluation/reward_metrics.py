@@ -5,7 +5,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from inverse_rlhf.evaluation.candidates import Candidate, Rewards, bootstrapped, completion_matrix
+from inverse_rlhf.evaluation.candidates import (
+    BOTH,
+    Candidate,
+    Rewards,
+    bootstrapped,
+    completion_matrix,
+)
 from inverse_rlhf.measures.against_truth import Truth
 from inverse_rlhf.measures.between_runs import agreement_report
 from inverse_rlhf.measures.intervals import paired_difference, paired_runs, spread, with_intervals
@@ -92,7 +98,7 @@ def true_cut(scores: pd.DataFrame, planted: dict[str, float]) -> float:
 
 def test_truth(scores: pd.DataFrame, cut: float) -> Truth:
     """True rewards and the labels they imply on both policies' test completions."""
-    matrix = completion_matrix(_indexed(scores, "true_reward"), ["base", "aligned"])
+    matrix = completion_matrix(_indexed(scores, "true_reward"), BOTH)
     half = matrix.shape[1] // 2
     return Truth(matrix, matrix < cut, slice(None), slice(half), slice(half, None))
 
