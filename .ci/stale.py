@@ -32,9 +32,14 @@ def stale(status: dict[str, list[Any]]) -> list[str]:
                 lines += [
                     f"{stage}: {name} {kind}"
                     for name, kind in kinds.items()
-                    if kind != "deleted" and not name.startswith(REPORTS)
+                    if not _is_only_absent(name, kind) and not name.startswith(REPORTS)
                 ]
     return lines
+
+
+def _is_only_absent(name: str, kind: str) -> bool:
+    """Whether it is data, a model or a report that a clean checkout does not have."""
+    return kind in ("deleted", "not in cache") and name.startswith(("data/", "models/", "metrics/"))
 
 
 if __name__ == "__main__":

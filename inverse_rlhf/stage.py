@@ -44,8 +44,10 @@ def run_stage(main: Main) -> None:
         quieten()
         from inverse_rlhf.models.matmul import onednn_products  # late, as torch is
 
-        with onednn_products() if params.compute.fast else contextlib.nullcontext():
-            lines = main(for_stage(params, params_class(main)))
+        own: Any = for_stage(params, params_class(main))
+        fast = "compute" in type(own).model_fields and own.compute.fast
+        with onednn_products() if fast else contextlib.nullcontext():
+            lines = main(own)
         print(*(f"{name}: {line}" for line in lines), sep="\n")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from inverse_rlhf.data.tables import completions_of
+from inverse_rlhf.features.words import words
 from inverse_rlhf.measures.against_truth import METRICS, Truth, compare
 from inverse_rlhf.measures.intervals import bootstrap_runs
-from inverse_rlhf.measures.text import words
 from inverse_rlhf.policies.likelihood import KEYS
 from inverse_rlhf.rewards.thresholds import THRESHOLDS
 
@@ -90,7 +90,7 @@ class Candidate:
     def of_series(cls, values: pd.Series, threshold: str) -> "Candidate":
         """One reward by split, source, prompt_id and sample, with the threshold of that name.
 
-        Where human comments have no such reward, the base policy's texts stand for them.
+        Where the comments have no such reward, the base policy's texts stand for them.
         """
         known = {
             str(source): part.to_numpy(dtype=np.float64)

@@ -11,7 +11,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.measures.text import words
+from inverse_rlhf.features.words import words
 from inverse_rlhf.params import NGram, Parts
 
 

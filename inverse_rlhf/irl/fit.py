@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from inverse_rlhf.irl.exact import solve_heads
 from inverse_rlhf.irl.export import Assemble, State, export_reward, median_number
 from inverse_rlhf.irl.failure_aware import correct_heads
 from inverse_rlhf.irl.heads import Heads, all_margins, fit_heads, random_heads
+from inverse_rlhf.irl.losses import LOSSES
 from inverse_rlhf.irl.network import Pairs, RewardNetwork
 from inverse_rlhf.irl.outliers import flag_outliers, outlier_report
 from inverse_rlhf.irl.problem import Problem, all_texts, check_pairs
@@ -106,18 +108,33 @@ def fit_rewards(
 
 
 def _key(problem: Problem) -> str:
-    """What the number of runs and the choice among them change is no part of it, nor is a group of
-    settings that the fits do not read.
+    """What the number of runs and the choice among them change is no part of it, nor is a setting
+    that the fits do not read.
     """
     params, model = problem.params, problem.model
-    unused = {"runs", "control_runs", "reward", "bayes", "failure_aware", "ngram"}
-    settings = params.model_dump(exclude=unused - {params.method} - set(params.features))
+    settings = params.model_dump(exclude=_unread(params))
     if params.method == "bayes":  # its draws are made together
         settings["runs"] = params.runs
     parts = [named_feature(kind, problem.parts) for kind in params.features if kind in NAMED]
-    versions = (torch.__version__, np.__version__, str(model.device))
-    everything = (settings, parts, model.compute, problem.seed, versions)
+    versions = [
+        version(name) for name in ("torch", "transformers", "numpy", "scipy", "scikit-learn")
+    ]
+    machine = (str(model.device), torch.get_num_threads(), model.compute)
+    everything = (settings, parts, problem.seed, versions, machine)
     return store_key([problem.texts], Path(model.module.name_or_path), repr(everything))
+
+
+def _unread(params: Irl) -> set[str]:
+    """Settings that no fit reads, with the method, loss and features that are chosen."""
+    adam = {"optimizer", "lr", "weight_decay", "max_grad_norm", "epochs", "batch_size"}
+    unread = {"runs", "control_runs", "reward", "margin", "temperature", "l2"}
+    unread -= set(LOSSES[params.loss].reads)
+    unread |= {"bayes", "failure_aware"} - {params.method}
+    unread |= set() if "ngram" in params.features else {"ngram"}
+    unread |= set() if "hidden_state" in params.features else {"pooling", "blocks"}
+    unread |= set() if params.trainable == "last_k" else {"last_k"}
+    by_adam = params.solver == "adam" and params.method != "bayes"
+    return unread | (set() if by_adam else adam)
 
 
 def _fit_linear(

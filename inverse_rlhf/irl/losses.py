@@ -20,22 +20,30 @@ class Loss:
             square; logistic: nats).
         bounded: unbounded below by itself, so that the head's norm is held to 1.
         penalised: l2 * ||w||^2 is added.
+        reads: which of the settings margin, temperature and l2 it reads.
     """
 
     of_pairs: Callable[[Tensor, Irl], Tensor]
     bounded: bool = False
     penalised: bool = False
+    reads: tuple[str, ...] = ()
 
 
 LOSSES = {
     # -p(d) with p(d) = d where d >= 0, else 2d (Ng & Russell 2000, section 5)
     "max_margin": Loss(lambda d, params: -leaky_relu(d, 2.0), bounded=True),
     # max(0, m - d)
-    "hinge": Loss(lambda d, params: torch.relu(params.margin - d), penalised=True),
+    "hinge": Loss(
+        lambda d, params: torch.relu(params.margin - d), penalised=True, reads=("margin", "l2")
+    ),
     # softplus(-d / T) (Bradley & Terry 1952)
-    "logistic": Loss(lambda d, params: softplus(-d / params.temperature), penalised=True),
+    "logistic": Loss(
+        lambda d, params: softplus(-d / params.temperature),
+        penalised=True,
+        reads=("temperature", "l2"),
+    ),
     # (m - d)^2
-    "squared": Loss(lambda d, params: (params.margin - d) ** 2),
+    "squared": Loss(lambda d, params: (params.margin - d) ** 2, reads=("margin",)),
 }
 """Every loss by its name in `irl.loss`."""
 

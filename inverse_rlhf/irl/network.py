@@ -54,7 +54,7 @@ class RewardNetwork:
                 self.frozen = FrozenOutputs(model, self.encoded, frozen)
         self.encoded["row"] = list(range(len(texts)))
         if model.compute.gradient_checkpointing:
-            self.module.gradient_checkpointing_enable()
+            self.module.activation_checkpointing_enable()
         self.trained = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
         self.start = self.state()
 

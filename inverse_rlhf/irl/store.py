@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from inverse_rlhf.files import atomic, remove
@@ -21,7 +21,7 @@ FITTING = (
     *(
         "features/hidden_state.py",
         "features/text.py",
-        "measures/text.py",
+        "features/words.py",
         "data/tables.py",
         "rewards/linear_text.py",
     ),
@@ -59,16 +59,12 @@ class RunStore:
     def get(self, run: Run) -> Fit | None:
         """A kept run; None where there is none."""
         try:
-            tensors = load_file(self._path(run))
+            with safe_open(self._path(run), "pt") as kept:  # without its weights
+                names = ("loss", "valid_discrimination", "epoch", "rewards")
+                loss, found, epoch, rewards = (kept.get_tensor(name) for name in names)
         except (FileNotFoundError, SafetensorError):
             return None
-        return Fit(
-            run,
-            tensors["loss"].tolist(),
-            tensors["valid_discrimination"].tolist(),
-            int(tensors["epoch"]),
-            tensors["rewards"].numpy(),
-        )
+        return Fit(run, loss.tolist(), found.tolist(), int(epoch), rewards.numpy())
 
     def state(self, run: Run) -> dict[str, torch.Tensor]:
         """The trained weights of a kept run."""

@@ -88,8 +88,8 @@ class Metric:
     """One metric: how it is computed, and the range that its values cannot leave."""
 
     of: Callable[[Comparison], float]
-    low: float = 0.0
-    high: float = 1.0
+    low: float
+    high: float
 
 
 def _of_labels(name: str) -> Callable[[Comparison], float]:
@@ -97,17 +97,19 @@ def _of_labels(name: str) -> Callable[[Comparison], float]:
 
 
 METRICS: dict[str, Metric] = {
-    **{name: Metric(_of_labels(name)) for name in LABEL_METRICS},
-    "kappa": Metric(_of_labels("kappa"), low=-1.0),
-    "pearson": Metric(Comparison.pearson, low=-1.0),
-    "spearman": Metric(Comparison.spearman, low=-1.0),
-    "spearman_toxic": Metric(lambda found: found.spearman_within(True), low=-1.0),
-    "spearman_non_toxic": Metric(lambda found: found.spearman_within(False), low=-1.0),
-    "kendall": Metric(Comparison.kendall, low=-1.0),
-    "pair_accuracy": Metric(Comparison.pair_accuracy),
-    "starc": Metric(lambda found: starc_distance(found.reward, found.truth.reward)),
-    "epic": Metric(lambda found: epic_distance(found.reward, found.truth.reward)),
-    "discrimination": Metric(Comparison.discrimination),
+    **{
+        name: Metric(_of_labels(name), -1.0 if name == "kappa" else 0.0, 1.0)
+        for name in LABEL_METRICS
+    },
+    "pearson": Metric(Comparison.pearson, -1.0, 1.0),
+    "spearman": Metric(Comparison.spearman, -1.0, 1.0),
+    "spearman_toxic": Metric(lambda found: found.spearman_within(True), -1.0, 1.0),
+    "spearman_non_toxic": Metric(lambda found: found.spearman_within(False), -1.0, 1.0),
+    "kendall": Metric(Comparison.kendall, -1.0, 1.0),
+    "pair_accuracy": Metric(Comparison.pair_accuracy, 0.0, 1.0),
+    "starc": Metric(lambda found: starc_distance(found.reward, found.truth.reward), 0.0, 1.0),
+    "epic": Metric(lambda found: epic_distance(found.reward, found.truth.reward), 0.0, 1.0),
+    "discrimination": Metric(Comparison.discrimination, 0.0, 1.0),
 }
 """Every metric by its key in metrics/reward.json."""
 

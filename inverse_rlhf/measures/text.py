@@ -7,13 +7,9 @@ from itertools import pairwise
 
 import numpy as np
 
-_WORD = re.compile(r"\w+(?:'\w+)?")
+from inverse_rlhf.features.words import words
+
 _LOOP = re.compile(r"(\b\w[\w'\s,.!?-]{0,80}?)(?:[\s,.!?-]+\1\b){2,}")
-
-
-def words(text: str) -> list[str]:
-    """Lower-case words of a text."""
-    return _WORD.findall(text.lower())
 
 
 def distinct(completions: Sequence[str], n: int) -> float:

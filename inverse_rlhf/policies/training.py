@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from datasets import Dataset
+from huggingface_hub import constants
 from transformers import (
     TrainerCallback,
     TrainerControl,
@@ -33,6 +34,8 @@ from inverse_rlhf.params import Compute, Rlhf
 from inverse_rlhf.policies.decoding import decode
 from inverse_rlhf.policies.trl_fast import FastGrpo, FastRloo
 from inverse_rlhf.progress import show_training
+
+constants.HF_HUB_DISABLE_TELEMETRY = True  # else TRL sends a word home for each trainer it makes
 
 Score = Callable[[Sequence[str]], np.ndarray]
 CURVE = ["step", "reward", "reward_std", "kl", "length", "entropy"]

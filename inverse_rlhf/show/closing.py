@@ -37,9 +37,9 @@ def base_policy(facts: dict[str, Any]) -> list[str]:
 def true_reward(facts: dict[str, Any]) -> list[str]:
     """Of `true_reward`."""
     gain = facts["accuracy"] - facts["tfidf_accuracy"]
-    verdict = (
-        "good: it reads more than words" if gain > 0.01 else "weak: words alone tell about as much"
-    )
+    verdict = "good: it reads more than words"
+    if gain <= 0.01:
+        verdict = f"weak: words alone tell {'more' if gain < -0.01 else 'about as much'}"
     return [
         f"{facts['parameters']:,} parameters",
         f"held-out comments: accuracy {facts['accuracy']:.3f}, ROC-AUC {facts['roc_auc']:.3f}",
@@ -63,6 +63,8 @@ def policy_training(name: str, facts: dict[str, Any], curve: pd.DataFrame) -> li
         if end - start > 0.25
         else "weak: it hardly rose; raise rlhf.steps or rlhf.lr, or lower rlhf.kl_coef"
     )
+    if len(curve) < 10:
+        verdict = "too few steps to judge by"
     return [
         f"reward {start:+.2f} -> {end:+.2f} standard deviations in {facts['steps']} steps "
         f"({facts['seconds']:.0f} s); {verdict}",
@@ -77,7 +79,11 @@ def generate_pairs(pairs: pd.DataFrame, seconds: float) -> list[str]:
     base, aligned = pairs["base_completion"], pairs["aligned_completion"]
     same = float((base == aligned).mean())
     words = [side.map(lambda text: len(text.split())).mean() for side in (base, aligned)]
-    verdict = "good" if same < 0.5 else "weak: there is little to recover a reward from"
+    verdict = (
+        "what tells them apart, maxmargin_irl says"
+        if same < 0.5
+        else "weak: there is little to recover a reward from"
+    )
     return [
         f"{len(pairs)} pairs of {pairs['prompt_id'].nunique()} prompts in {seconds:.0f} s",
         f"both policies wrote the same in {same:.1%} of them; {verdict}",
@@ -132,11 +138,13 @@ def evaluate(summary: dict[str, float], rewards: dict[str, Any]) -> list[str]:
     ]
     if None not in within and "spearman" in summary:
         lines += [
-            f"rank correlation with the true reward {summary['spearman']:.2f}, within toxic texts "
-            f"{within[0]:.2f}, within the others {within[1]:.2f}"
+            f"rank correlation with the true reward {summary['spearman']:.2f}, within texts it "
+            f"calls toxic {within[0]:.2f}, within the others {within[1]:.2f}"
         ]
     if "run_kappa" in summary:
-        lines += [f"runs agree on labels with kappa {summary['run_kappa']:.2f}, which needs no R*"]
+        kappa = summary["run_kappa"]
+        verdict = "good" if kappa > 0.8 else "weak: the pairs leave the reward open"
+        lines += [f"runs agree on labels with kappa {kappa:.2f}, which needs no R*; {verdict}"]
     lines += [
         "toxicity: "
         + " -> ".join(

@@ -235,7 +235,7 @@ def _roc(axis: Axes, scores: pd.DataFrame, cut: float) -> None:
     human = scores[(scores["source"] == "human") & scores["toxic"].notna()]
     lines = {
         "test completions": (roc_points(scores, cut), COLOURS["rlhf"]),
-        "human comments": (
+        "comments, by their labels": (
             _roc_points(human["toxic"].astype(int), human["irl_reward"]),
             COLOURS["human"],
         ),
