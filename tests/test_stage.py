@@ -24,13 +24,14 @@ TOY = '''
 """What this stage is for."""
 
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.params import Group, Natural, Seed
+from inverse_rlhf.params import Compute, Group, Natural, Seed
 
 Pairs = type("Pairs", (Group,), {"__annotations__": {"samples": Natural}})
 
 
 class StageParams(Group):
     seed: Seed
+    compute: Compute
     pairs: Pairs
 
 
@@ -39,7 +40,7 @@ def main(params: StageParams) -> list[str]:
         raise UserError("the table is empty: run `dvc repro`")
     if params.seed == 2:
         raise KeyError("a bug")
-    assert set(params.model_dump()) == {"seed", "pairs"}
+    assert set(params.model_dump()) == {"seed", "compute", "pairs"}
     return ["read", f"made {params.pairs.model_dump()}"]
 '''
 

@@ -68,7 +68,7 @@ def test_every_metric_is_clipped_to_its_own_range(monkeypatch: pytest.MonkeyPatc
     def mean_size(found: Comparison) -> float:
         return float(100 + np.abs(found.labels.reward).mean())
 
-    monkeypatch.setitem(METRICS, "above", Metric(mean_size, high=np.inf))
+    monkeypatch.setitem(METRICS, "above", Metric(mean_size, low=0.0, high=np.inf))
     monkeypatch.setitem(METRICS, "any", Metric(mean_size, low=-np.inf, high=np.inf))
     far = pd.DataFrame({name: [-1000.0, 0.5, 1000.0, np.nan] for name in METRICS})
     monkeypatch.setattr(candidates, "bootstrap_runs", lambda *_, **__: {"fit": far})
@@ -88,7 +88,7 @@ def test_resamples_of_a_metric_without_an_end_are_as_drawn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     several, truth = noisy()
-    scale = Metric(lambda found: float(100 * np.abs(found.labels.reward).mean()), high=np.inf)
+    scale = Metric(lambda found: float(100 * np.abs(found.labels.reward).mean()), 0.0, np.inf)
     monkeypatch.setitem(METRICS, "scale", scale)
     values, draws = bootstrapped(several, truth, 100, 0)
     sizes = [row["scale"] for row in values["fit"]]

@@ -86,5 +86,5 @@ def test_every_metric_stays_in_its_range() -> None:
 
 
 def test_a_registered_metric_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(METRICS, "texts", Metric(lambda found: found.labels.count, high=np.inf))
+    monkeypatch.setitem(METRICS, "texts", Metric(lambda found: found.labels.count, 0.0, np.inf))
     assert compare(np.ones((3, 2)), 0.0, truth(np.ones((3, 2))))["texts"] == 6

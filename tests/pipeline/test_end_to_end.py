@@ -238,17 +238,19 @@ def test_a_sweep_is_readable_in_120_columns(clone: Path) -> None:
     assert "irl.lr" in shown
 
 
-def test_stale_lock_is_found_but_reports_may_be_newer(clone: Path) -> None:
+def test_stale_lock_is_found_but_reports_may_be_newer(clone: Path, tmp_path: Path) -> None:
     check = (sys.executable, str(ROOT / ".ci/stale.py"))
-    assert execute(clone, *check).stdout == ""
-    for module, found in (("show/figures.py", False), ("irl/losses.py", True)):
-        path = clone / "inverse_rlhf" / module
-        before = path.read_text()
-        path.write_text(before + "\n# touched\n")
-        result = execute(clone, *check, check=False)
-        path.write_text(before)
-        assert bool(result.returncode) == found
-        assert ("maxmargin_irl: inverse_rlhf/irl/losses.py modified" in result.stderr) == found
+    execute(tmp_path, "git", "clone", "-q", str(clone), "bare")  # without data, as CI has it
+    for folder in (clone, tmp_path / "bare"):
+        assert execute(folder, *check).stdout == ""
+        for module, found in (("show/figures.py", False), ("irl/losses.py", True)):
+            path = folder / "inverse_rlhf" / module
+            before = path.read_text()
+            path.write_text(before + "\n# touched\n")
+            result = execute(folder, *check, check=False)
+            path.write_text(before)
+            assert bool(result.returncode) == found
+            assert ("maxmargin_irl: inverse_rlhf/irl/losses.py modified" in result.stderr) == found
 
 
 def test_queue_of_two(clone: Path) -> None:

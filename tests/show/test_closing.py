@@ -54,7 +54,11 @@ def recovered(fit: float, shuffled: float | None, reward: int | str = 25) -> lis
 
 
 def evaluated(
-    auc: float | None, controls: dict[str, float], *, within: bool = True, kappa: bool = True
+    auc: float | None,
+    controls: dict[str, float],
+    *,
+    within: bool = True,
+    kappa: float | None = 0.95,
 ) -> list[str]:
     """A report in which `auc` is the lower end of the runs' interval, None: undefined."""
     summary = {"accuracy": 0.91} | {f"toxicity_{name}": 0.4 for name in ("base", "rlhf", "rerl")}
@@ -65,13 +69,18 @@ def evaluated(
     if within:
         summary["spearman"] = 0.8
         test |= {f"spearman_{kind}": {"median": 0.3} for kind in ("toxic", "non_toxic")}
-    if kappa:
-        summary["run_kappa"] = 0.95
+    if kappa is not None:
+        summary["run_kappa"] = kappa
     tables = {
         name: {} if auc is None else {"roc_auc": {"high": controls.get(name, 0.5)}}
         for name in CONTROLS
     }
     return closing.evaluate(summary, {"test": test, "controls": tables})
+
+
+def judged(auc: float, controls: dict[str, float]) -> list[str]:
+    """The same without what is said of the runs."""
+    return evaluated(auc, controls, kappa=None)
 
 
 ALL: dict[str, Callable[[], list[str]]] = {
@@ -86,7 +95,7 @@ ALL: dict[str, Callable[[], list[str]]] = {
     "maxmargin_irl ensemble": lambda: recovered(0.78, 0.55, "ensemble"),
     "maxmargin_irl without controls": lambda: recovered(0.78, None),
     "evaluate": lambda: evaluated(0.9, {}),
-    "evaluate one class": lambda: evaluated(None, {}, within=False, kappa=False),
+    "evaluate one class": lambda: evaluated(None, {}, within=False, kappa=None),
     "evaluate one class, runs differ": lambda: evaluated(None, {}, within=False),
 }
 
@@ -106,13 +115,13 @@ def test_three_to_five_lines_and_where_to_look_next(name: str) -> None:
         (lambda: true_reward(0.99, 0.95), lambda: true_reward(0.95, 0.949)),
         (lambda: trained(1.0), lambda: trained(0.1)),
         (lambda: trained(1.0), lambda: trained(-1.0)),
-        (lambda: sampled(1), lambda: sampled(9)),
         (lambda: recovered(0.78, 0.55), lambda: recovered(0.54, 0.55)),
-        (lambda: evaluated(0.9, {"shuffled": 0.6}), lambda: evaluated(0.6, {"shuffled": 0.7})),
-        (lambda: evaluated(0.9, {"length": 0.8}), lambda: evaluated(0.9, {"length": 0.92})),
-        (lambda: evaluated(0.9, {}), lambda: evaluated(0.9, {"random_head": 0.95})),
+        (lambda: judged(0.9, {"shuffled": 0.6}), lambda: judged(0.6, {"shuffled": 0.7})),
+        (lambda: judged(0.9, {"length": 0.8}), lambda: judged(0.9, {"length": 0.92})),
+        (lambda: judged(0.9, {}), lambda: judged(0.9, {"random_head": 0.95})),
+        (lambda: evaluated(None, {}), lambda: evaluated(None, {}, kappa=0.4)),
     ],
-    ids=["classifier", "flat", "fell", "same", "discrimination", "shuffled", "length", "random"],
+    ids=["classifier", "flat", "fell", "discrimination", "shuffled", "length", "random", "runs"],
 )
 def test_good_or_weak_as_the_figures_say(
     good: Callable[[], list[str]], weak: Callable[[], list[str]]
@@ -120,6 +129,15 @@ def test_good_or_weak_as_the_figures_say(
     for word, other, lines in (("good", "weak", good()), ("weak", "good", weak())):
         assert sum(f"; {word}" in line for line in lines) == 1, lines
         assert not any(f"; {other}" in line for line in lines), lines
+
+
+def test_policies_that_wrote_the_same_are_named() -> None:
+    assert any("; weak" in line for line in sampled(9))
+    assert not any("weak" in line or "good" in line for line in sampled(1))
+
+
+def test_a_classifier_below_words_is_named() -> None:
+    assert any("words alone tell more" in line for line in true_reward(0.6, 0.9))
 
 
 def test_unbalanced_prompts_are_named() -> None:
@@ -146,6 +164,6 @@ def test_lines_have_the_figures() -> None:
 
 
 def test_no_area_under_the_curve_is_no_crash() -> None:
-    lines = evaluated(None, {}, within=False, kappa=False)
+    lines = evaluated(None, {}, within=False, kappa=None)
     assert any(line.startswith("toxicity: base 0.400") for line in lines)
     assert not any("ROC-AUC 0" in line for line in lines)
