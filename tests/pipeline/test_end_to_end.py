@@ -163,6 +163,19 @@ def test_irl_needs_no_true_reward(clone: Path) -> None:
     execute(clone, "dvc", "checkout", "-f")
 
 
+def test_more_runs_fit_the_new_ones_only(clone: Path) -> None:
+    before = {path.name for path in (clone / ".irl_runs").rglob("*.safetensors")}
+    more = f"irl.runs={SMALL['irl.runs'] + 1}"
+    result = execute(clone, "dvc", "exp", "run", "--name", "more", "-S", more)
+    assert ran(result.stdout) == LAST_THREE
+    files = {path.name: path for path in (clone / ".irl_runs").rglob("*.safetensors")}
+    assert set(files) - before == {f"fit-{SMALL['irl.runs']}.safetensors"}
+    newest = max(files.values(), key=lambda path: path.stat().st_mtime_ns)
+    assert newest.name == f"fit-{SMALL['irl.runs']}.safetensors"
+    execute(clone, "git", "checkout", "-q", ".")
+    execute(clone, "dvc", "checkout", "-f")
+
+
 def test_irl_change_reruns_the_last_three(clone: Path) -> None:
     result = execute(clone, "dvc", "exp", "run", "--name", "other", "-S", "irl.lr=8e-4")
     assert ran(result.stdout) == LAST_THREE
@@ -208,19 +221,6 @@ def test_touched_module_reruns_evaluate_at_most(
     stale = execute(clone, "dvc", "status", "--json").stdout
     path.write_text(before)
     assert list(json.loads(stale)) == reruns
-
-
-def test_more_runs_fit_the_new_ones_only(clone: Path) -> None:
-    before = {path.name for path in (clone / ".irl_runs").rglob("*.safetensors")}
-    more = f"irl.runs={SMALL['irl.runs'] + 1}"
-    result = execute(clone, "dvc", "exp", "run", "--name", "more", "-S", more)
-    assert ran(result.stdout) == LAST_THREE
-    files = {path.name: path for path in (clone / ".irl_runs").rglob("*.safetensors")}
-    assert set(files) - before == {f"fit-{SMALL['irl.runs']}.safetensors"}
-    newest = max(files.values(), key=lambda path: path.stat().st_mtime_ns)
-    assert newest.name == f"fit-{SMALL['irl.runs']}.safetensors"
-    execute(clone, "git", "checkout", "-q", ".")
-    execute(clone, "dvc", "checkout", "-f")
 
 
 def test_a_sweep_is_readable_in_120_columns(clone: Path) -> None:
