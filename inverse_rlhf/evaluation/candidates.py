@@ -78,7 +78,7 @@ class Candidate:
     def of_runs(
         cls,
         rewards: Rewards,
-        sources: Sequence[str] = ("base", "aligned"),
+        sources: Sequence[str] = BOTH,
         *,
         to: int | None = None,
     ) -> "Candidate":

@@ -69,8 +69,7 @@ class RewardPaths:
             }
         )
         keys = self._rows[["prompt_id", "sample", "source"]]
-        number = {text: index for index, text in enumerate(self._texts)}
-        keys = keys.assign(text=[number[text] for text in texts_of(self._rows)])
+        keys = keys.assign(text=pd.Index(self._texts).get_indexer(pd.Index(texts_of(self._rows))))
         return keys.merge(read, on="text").drop(columns="text")
 
 

@@ -12,10 +12,9 @@ def summary(rewards: dict[str, Any], policies: dict[str, dict[str, Any]]) -> dic
     """
     test, shuffled = rewards["test"], rewards["controls"].get("shuffled", {})
     agreement = rewards["agreement"]
-    names = ("roc_auc", "accuracy", "kappa", "spearman", "pair_accuracy", "starc")
+    names = ("roc_auc", "accuracy", "kappa", "spearman", "pair_accuracy", "starc", "discrimination")
     found = {name: test.get(name, {}).get("median") for name in names}
     found |= {
-        "discrimination": test["discrimination"]["median"],
         "shuffled_roc_auc": shuffled.get("roc_auc", {}).get("median"),
         "run_kappa": agreement.get("label_kappa"),
         **{f"toxicity_{name}": policy["toxicity_rate"] for name, policy in policies.items()},
