@@ -4,10 +4,13 @@ BIN := $(VENV)/bin
 # Stages run as `python -m stages.NAME`: it has to be the python of .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test lint install
+.PHONY: repro audit test lint install
 
 repro: install  ## install, then run the pipeline
 	$(BIN)/dvc repro
+
+audit: install  ## install, then run the audits of audit/params.yaml
+	$(BIN)/dvc repro audit/dvc.yaml
 
 test: install  ## all tests
 	$(BIN)/python -m pytest
@@ -19,8 +22,8 @@ lint: install  ## style and types
 
 install: $(VENV)/.installed
 
-# requirements.txt pins every version, so that an unchanged file needs no new installation.
-$(VENV)/.installed: requirements.txt
+# They pin every version, so that unchanged files need no new installation.
+$(VENV)/.installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --requirement requirements.txt
+	$(BIN)/pip install --quiet --requirement requirements-dev.txt
 	touch $@

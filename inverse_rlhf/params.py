@@ -40,12 +40,18 @@ def _registry(module: str, name: str) -> Any:
 
 
 def _in_registry(module: str, name: str, *others: str) -> AfterValidator:
-    """The names of a registry, which is imported when a value is checked, and some others."""
+    """The names of a registry, which is imported when a value is checked, and some others.
+
+    Of a long registry a message names the first and says where the others are.
+    """
 
     def check(value: str) -> str:
         known = [*others, *_registry(module, name)]
         if value not in known:
-            raise ValueError(f"it must be {', '.join(known[:-1])} or {known[-1]}")
+            shown, last = known[:-1], known[-1]
+            if len(known) > 12:
+                shown, last = known[:6], f"another of {name} in {module.replace('.', '/')}.py"
+            raise ValueError(f"it must be {', '.join(shown)} or {last}")
         return value
 
     return AfterValidator(check)
@@ -180,11 +186,16 @@ class TrueReward(Classifier, RewardSum):
     """The reward that the aligned policy is trained on."""
 
 
-class Decoding(Group):
+class Length(Group):
+    """How long completions can be."""
+
+    max_new_tokens: Count
+
+
+class Decoding(Length):
     """How completions are drawn."""
 
     min_new_tokens: Natural
-    max_new_tokens: Count
     temperature: Positive
     top_k: Natural
     top_p: Probability
@@ -281,6 +292,8 @@ class Irl(Group):
         _word_or_integer("median_run", "ensemble", lowest=0),
     ]
     features: Annotated[list[Feature], Field(min_length=1)]
+    body: Name
+    body_revision: Name | None
     blocks: Annotated[Literal["all"] | Count, _word_or_integer("all", lowest=1)]
     pooling: Literal["last", "mean"]
     ngram: NGram
@@ -320,7 +333,8 @@ class Irl(Group):
                 if not possible:
                     value = getattr(self, key)
                     raise ValueError(f"{key} {value} needs trainable: head, a linear reward")
-        if self.solver == "exact" and self.loss not in _registry("irl.exact", "SOLVERS"):
+        solved = self.needs_policies or self.loss in _registry("irl.solvers", "SOLVERS")
+        if self.solver == "exact" and not solved:
             raise ValueError(f"solver exact has no solution for loss {self.loss}: take adam")
         if self.solver == "exact" and self.loss == "hinge" and self.l2 == 0:
             raise ValueError("solver exact with loss hinge needs an l2 above 0")
@@ -331,6 +345,33 @@ class Irl(Group):
             raise ValueError("solver exact without bootstrap fits the same reward runs times")
         if self.method == "failure_aware" and self.solver == "exact":
             raise ValueError("solver exact does not go with method failure_aware")
+        return self
+
+    @property
+    def needs_policies(self) -> bool:
+        """Whether the loss compares with what both policies say of a completion."""
+        return bool(_registry("irl.losses", "LOSSES")[self.loss].needs_policies)
+
+    @model_validator(mode="after")
+    def _body_is_frozen_unless_base(self) -> "Irl":
+        if self.body == "none" and "hidden_state" in self.features:
+            raise ValueError("features name hidden_state, but body is none: take base or another")
+        if self.body not in ("base", "none"):
+            for key, only in (("trainable", "head"), ("blocks", "all")):
+                if (value := getattr(self, key)) != only:
+                    raise ValueError(f"{key} {value} needs body: base; another one is read whole")
+        return self
+
+    @model_validator(mode="after")
+    def _policies_teach_exactly(self) -> "Irl":
+        if not self.needs_policies:
+            return self
+        only = {"solver": "exact", "trainable": "head", "method": "standard"}
+        for key, value in only.items():
+            if getattr(self, key) != value:
+                raise ValueError(f"loss {self.loss} needs {key}: {value}")
+        if self.l2 == 0:
+            raise ValueError(f"loss {self.loss} needs an l2 above 0")
         return self
 
 
@@ -468,13 +509,17 @@ def parse_params(content: Any, name: str = "params.yaml") -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        lines = [_describe(dict(item), name) for item in error.errors()]
-        raise UserError("\n".join(dict.fromkeys(lines))) from None
+        raise UserError("\n".join(error_lines(error, name))) from None
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
     """Params from a YAML file; see `parse_params`."""
     return parse_params(read_yaml(path), path.name)
+
+
+def error_lines(error: ValidationError, name: str) -> list[str]:
+    """A line for each thing that is wrong in the file of that name."""
+    return list(dict.fromkeys(_describe(dict(item), name) for item in error.errors()))
 
 
 def _describe(error: dict[str, Any], name: str) -> str:

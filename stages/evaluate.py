@@ -7,19 +7,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from inverse_rlhf.data.tables import PROMPTS, TRANSFER_PROMPTS, read_pairs
+from inverse_rlhf.data.tables import PROMPTS, TRANSFER_PROMPTS, both_policies, read_pairs
 from inverse_rlhf.evaluation.candidates import Rewards, add_ensemble, single_rewards
 from inverse_rlhf.evaluation.explain import disagreements, explain_by_ngrams
+from inverse_rlhf.evaluation.margins import beside_control, extreme_pairs, margin_table
+from inverse_rlhf.evaluation.occlusion import common_words, word_credits
 from inverse_rlhf.evaluation.policy_metrics import policy_report
 from inverse_rlhf.evaluation.reward_metrics import reward_report, true_cut, weight_report
 from inverse_rlhf.evaluation.scoring import read_policies, score_texts
 from inverse_rlhf.evaluation.summary import summary
 from inverse_rlhf.evaluation.tables import (
     DISAGREEMENTS,
+    MARGINS,
     NGRAMS,
     RUN_CORRELATIONS,
     SCORES,
     TOKEN_CREDITS,
+    WORD_CREDITS,
 )
 from inverse_rlhf.files import write_csv, write_json
 from inverse_rlhf.irl.tables import IRL_RUNS, IRL_SCORES
@@ -86,10 +90,15 @@ def main(params: StageParams) -> list[str]:
     headline = summary(rewards, policies)
     correlations = correlation_table(by_kind["fit"].on_test(), by_kind["fit"].numbers)
     ngrams, explanation = explain_by_ngrams(scores, pairs, scored.irl_reward, seed=seed)
+    credits = word_credits(both_policies(scores), scored.irl_reward)
+    margins = margin_table(scores, pairs, by_kind["fit"], card.std)
+    explanation |= {"words": common_words(credits)} | extreme_pairs(margins)
 
     # write
     tables = {
         "data/scores.parquet": (scores, SCORES),
+        "data/word_credits.parquet": (credits, WORD_CREDITS),
+        "data/margins.parquet": (margins, MARGINS),
         "data/token_credits.parquet": (scored.paths.token_credits(), TOKEN_CREDITS),
         "data/ngrams.parquet": (ngrams, NGRAMS),
         "data/disagreements.parquet": (disagreements(scores), DISAGREEMENTS),
@@ -99,7 +108,16 @@ def main(params: StageParams) -> list[str]:
         write_table(table, path, schema)
     cuts = {"threshold": card.thresholds[threshold], "cut": cut}
     draw_figures(
-        scores, runs, rewards, policies, curves, correlations, card.run, "metrics/figures", **cuts
+        scores,
+        runs,
+        rewards,
+        policies,
+        curves,
+        correlations,
+        beside_control(margins, by_kind),
+        card.run,
+        "metrics/figures",
+        **cuts,
     )
     write_csv(roc_points(scores, cut), "metrics/curves/roc.csv")
     write_csv(confusion_points(scores, **cuts), "metrics/curves/confusion.csv")

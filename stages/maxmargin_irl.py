@@ -1,4 +1,7 @@
-"""Recover the reward that explains the pairs; the true reward is not available here."""
+"""Recover the reward that explains the pairs; the true reward is not available here.
+
+The policies themselves are read by `irl.loss: log_ratio` alone.
+"""
 
 from inverse_rlhf.stage import run_stage
 
@@ -7,10 +10,12 @@ from pathlib import Path
 
 from inverse_rlhf.data.tables import read_pairs, read_prompts
 from inverse_rlhf.files import write_csv, write_json
+from inverse_rlhf.irl.body import load_body
 from inverse_rlhf.irl.fit import fit_rewards
 from inverse_rlhf.irl.tables import IRL_RUNS, IRL_SCORES, OUTLIERS
+from inverse_rlhf.irl.teacher import pair_log_ratios
 from inverse_rlhf.models.checkpoints import load
-from inverse_rlhf.params import Compute, Group, Irl, Parts, Seed
+from inverse_rlhf.params import Compute, Group, Irl, Length, Parts, Seed
 from inverse_rlhf.parquet import write_table
 from inverse_rlhf.show import closing
 
@@ -20,6 +25,7 @@ class StageParams(Group):
 
     seed: Seed
     compute: Compute
+    pairs: Length
     irl: Irl
     parts: Parts
 
@@ -28,15 +34,26 @@ def main(params: StageParams) -> list[str]:
     started = time.monotonic()
     prompts = read_prompts("data/prompts.parquet", "irl", "valid", "test")
     pairs = read_pairs("data/pairs.parquet", prompts)
-    model = load("classifier", Path("models/base"), params.compute, num_labels=1)
+    log_ratios = None
+    if params.irl.needs_policies:
+        base = load("policy", Path("models/base"), params.compute)
+        aligned = load("policy", Path("models/rlhf"), params.compute)
+        log_ratios = pair_log_ratios(
+            pairs[pairs["split"] == "irl"],
+            aligned,
+            base,
+            max_new_tokens=params.pairs.max_new_tokens,
+        )
     fitted = fit_rewards(
         pairs,
         prompts,
-        model,
+        load_body(params.irl, params.compute, Path("models/base")),
         params.irl,
         params.parts,
+        params.compute,
         seed=params.seed,
         store=Path(".irl_runs"),
+        log_ratios=log_ratios,
     )
     write_table(fitted.runs, "data/irl_runs.parquet", IRL_RUNS)
     write_table(fitted.scores, "data/irl_scores.parquet", IRL_SCORES)

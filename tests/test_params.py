@@ -36,8 +36,12 @@ ROOT = Path(__file__).parent.parent
         ("irl.loss", "margin", "irl.loss is 'margin' in params.yaml"),
         ("evaluate.threshold", "mean", "evaluate.threshold is 'mean' in params.yaml: it must be"),
         ("irl.threshold", "otsu", "irl.threshold in params.yaml is not a known key: remove it"),
-        ("irl.features", ["words"], "it must be hidden_state, ngram, sentiment, length or keyword"),
-        ("true_reward.weights", {"joy": 1.0}, "it must be toxicity, sentiment, length or keyword"),
+        ("irl.features", ["words"], "it must be hidden_state, ngram, objectives, length_target,"),
+        (
+            "true_reward.weights",
+            {"joy": 1.0},
+            "it must be toxicity, length_target, keyword, length, ",
+        ),
         ("true_reward.weights", {"toxicity": 0.0}, "params.yaml: every weight is 0"),
         ("irl.runs", 0, "irl.runs is 0"),
         ("irl.runs", True, "irl.runs is True in params.yaml: it must be a valid integer"),
@@ -109,7 +113,7 @@ def test_the_median_of_comments_wants_balanced_ones() -> None:
         with pytest.raises(UserError, match=rf"data\.toxic_share is {share}"):
             parse_params(content, "params.yaml")
     content["data"]["toxic_share"] = 0.5
-    content["true_reward"]["weights"] |= {"toxicity": 0, "length": 1.0}
+    content["true_reward"]["weights"] |= {"toxicity": 0, "length_target": 1.0}
     with pytest.raises(UserError, match=r"true_reward\.weights\.toxicity is 0"):
         parse_params(content, "params.yaml")
 

@@ -6,17 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from inverse_rlhf.data import corpus
+from inverse_rlhf.data.read_file import KINDS, kind_of, named, read_frame, shown
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.params import Data, Transfer
 
-_READERS: dict[str, Any] = {
-    ".parquet": pd.read_parquet,
-    ".csv": lambda file: pd.read_csv(file, keep_default_na=False, na_values=[""]),
-    ".jsonl": lambda file: pd.read_json(file, lines=True, dtype=False),
-}
 _EMBEDDED_SIZE = 24_000
 
 
@@ -32,8 +27,8 @@ def read_comments(params: Data, *, seed: int) -> pd.DataFrame:
     """
     if params.source == "embedded":
         return _embedded(params, seed=seed)
-    if Path(params.source).suffix in _READERS:
-        frame = _read_file(Path(params.source))
+    if kind_of(params.source) or Path(params.source).is_dir():
+        frame = read_frame(Path(params.source), "data.source")
     else:
         frame = _read_hub(params)
     return _checked(frame, params)
@@ -64,44 +59,28 @@ def read_transfer_prompts(params: Transfer) -> pd.DataFrame:
     if params.transfer_prompts is None:
         return pd.DataFrame({"prompt_id": [], "prompt": []}).astype({"prompt": "str"})
     key, path = "evaluate.transfer_prompts", Path(params.transfer_prompts)
-    frame = _read_file(path, key)
+    frame = read_frame(path, key)
     if params.transfer_column not in frame:
         raise UserError(
             f"evaluate.transfer_column: {path} has no column {params.transfer_column!r}; "
-            f"its columns are {', '.join(map(repr, frame.columns))}"
+            f"its columns are {named(frame)}"
         )
     texts = frame[params.transfer_column]
-    other = texts.notna() & ~texts.map(_is_text)
-    _reject(other, f"{key}: {path}", params.transfer_column, "is not a text")
-    texts = texts.dropna().str.strip()
+    texts = texts.dropna()
+    where = f"{key}: {path}"
+    _reject(~texts.map(_is_text), where, texts, "is not a text but {}")
+    _reject(texts.map(_not_unicode), where, texts, "is not valid UTF-8")
+    texts = texts.str.strip()
     texts = texts[texts != ""].drop_duplicates().head(params.transfer_count)
     if texts.empty:
         raise UserError(f"{key}: {path} has no prompts in column {params.transfer_column!r}")
     return pd.DataFrame({"prompt_id": np.arange(len(texts)), "prompt": texts.to_numpy()})
 
 
-def _read_file(path: Path, key: str = "data.source") -> pd.DataFrame:
-    if not path.is_file():
-        raise UserError(f"{key}: {path} does not exist")
-    if path.stat().st_size == 0:
-        raise UserError(f"{key}: {path} is empty")
-    if path.suffix not in _READERS:
-        raise UserError(f"{key}: {path} is not a .parquet, .csv or .jsonl file")
-    try:
-        return _READERS[path.suffix](path)
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{key}: {path} is not UTF-8 at byte {error.start}: convert the file to UTF-8"
-        ) from None
-    except (ValueError, OSError, pa.ArrowException, pd.errors.ParserError) as error:
-        line = str(error).replace("\n", " ")
-        raise UserError(f"{key}: {path} cannot be read as {path.suffix}: {line}") from None
-
-
 def _read_hub(params: Data) -> pd.DataFrame:
     if params.revision is None:
         raise UserError(
-            f"data.source: {params.source} is not 'embedded' nor a .parquet, .csv or .jsonl file; "
+            f"data.source: {params.source} is not 'embedded' nor a {KINDS} nor a folder; "
             "if it is a hub data set, set data.revision to a commit, tag or branch"
         )
     from datasets import load_dataset
@@ -125,18 +104,17 @@ def _checked(frame: pd.DataFrame, params: Data) -> pd.DataFrame:
         column = getattr(params, key)
         if column not in frame.columns:
             raise UserError(
-                f"data.{key}: {source} has no column {column!r}; "
-                f"its columns are {', '.join(map(repr, frame.columns))}"
+                f"data.{key}: {source} has no column {column!r}; its columns are {named(frame)}"
             )
     if frame.empty:
         raise UserError(f"data.source: {source} has no rows")
     text, label = frame[params.text_column], frame[params.label_column]
-    _reject(text.isna(), where, params.text_column, "is null")
-    _reject(~text.map(_is_text), where, params.text_column, "is not a text")
-    _reject(text.str.strip() == "", where, params.text_column, "is empty")
-    _reject(text.map(_not_unicode), where, params.text_column, "is not valid UTF-8")
+    _reject(text.isna(), where, text, "is null")
+    _reject(~text.map(_is_text), where, text, "is not a text but {}")
+    _reject(text.str.strip() == "", where, text, "is empty")
+    _reject(text.map(_not_unicode), where, text, "is not valid UTF-8")
     numbers = pd.to_numeric(label, errors="coerce")
-    _reject(~numbers.isin([0, 1]), where, params.label_column, "is not 0 or 1")
+    _reject(~numbers.isin([0, 1]), where, label, "is not 0 or 1 but {}")
     comments = pd.DataFrame({"text": text.str.strip(), "toxic": numbers.astype("int8")})
     comments = comments.drop_duplicates("text", ignore_index=True)
     if comments["toxic"].nunique() < 2:
@@ -151,11 +129,15 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _reject(bad: "pd.Series[bool]", where: str, column: str, what: str) -> None:
+def _reject(bad: "pd.Series[bool]", where: str, cells: "pd.Series[Any]", what: str) -> None:
+    """Raise for the first bad row; in `what`, {} is its cell."""
     if bad.any():
-        rows = bad.to_numpy().nonzero()[0]
+        rows = bad.index[bad.to_numpy(bool)]
         more = f" (and {len(rows) - 1} more rows)" if len(rows) > 1 else ""
-        raise UserError(f"{where}, column {column!r}, row {rows[0]} {what}{more}: fix or drop it")
+        what = what.format(shown(cells[rows[0]]))
+        raise UserError(
+            f"{where}, column {cells.name!r}, row {rows[0]} {what}{more}: fix or drop it"
+        )
 
 
 def _not_unicode(text: str) -> bool:

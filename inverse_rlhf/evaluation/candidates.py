@@ -38,9 +38,9 @@ class Rewards:
         self.all_thresholds = chosen[
             [name for name in chosen if str(name).startswith("threshold_")]
         ]
-        standardised = (self._raw - chosen["mean"]) / chosen["std"]
-        self.ensemble: pd.Series = standardised.mean(axis=1)
-        self.spread: pd.Series = standardised.std(axis=1, ddof=0)
+        self._standardised = (self._raw - chosen["mean"]) / chosen["std"]
+        self.ensemble: pd.Series = self._standardised.mean(axis=1)
+        self.spread: pd.Series = self._standardised.std(axis=1, ddof=0)
 
     @property
     def numbers(self) -> list[int]:
@@ -55,6 +55,16 @@ class Rewards:
         """All runs' rewards of both policies' test completions, (runs, texts)."""
         values: np.ndarray = self._raw.loc["test"].loc[BOTH].to_numpy().T
         return values
+
+    def test_margins(self) -> pd.DataFrame:
+        """Standardised rewards of the aligned minus those of the base test completions.
+
+        Returns:
+            A row a pair, by prompt_id and sample; a column a run.
+        """
+        test = self._standardised.loc["test"]
+        base, aligned = (pd.DataFrame(test.loc[source]) for source in BOTH)
+        return aligned - base
 
     def spread_on_test(self) -> np.ndarray:
         """Standard deviation over runs of the standardised rewards, (texts,), as `on_test`."""

@@ -1,4 +1,7 @@
-"""What a recovered reward has learnt: along the tokens, by n-gram, and where it goes wrong."""
+"""What a recovered reward has learnt: along the tokens, by n-gram, and where it goes wrong.
+
+What each word of a text adds to it, `occlusion` says.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +16,7 @@ from sklearn.metrics import r2_score
 from transformers import BatchEncoding
 
 from inverse_rlhf.data.tables import both_policies, completions_of, texts_of
+from inverse_rlhf.evaluation.tables import TOKEN_CREDITS
 from inverse_rlhf.features.hidden_state import Pooling, scalar_head
 from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.models.reading import encode, map_texts
@@ -48,11 +52,15 @@ class RewardPaths:
     def token_credits(self) -> pd.DataFrame:
         """The reward r_t of each text up to token t, and the credit r_t - r_(t-1) of the token.
 
-        The first token's credit is its reward.
+        The first token's credit is its reward. Only a mean over tokens grows token by token: a head
+        on the last token has learnt what finished texts look like, not their beginnings.
 
         Returns:
-            The token_credits table, a row a token; position counts from 0.
+            The token_credits table, a row a token; position counts from 0. No rows where the reward
+            reads no mean of hidden states.
         """
+        if self._reward.body is None or self._reward.reading.pooling != "mean":
+            return pd.DataFrame(columns=TOKEN_CREDITS.names)
         encoded, tokenizer, values = self._encoded, self._base.tokenizer, self._hidden
         if self._reward.text is not None:
             prefixes = [ids[: end + 1] for ids in encoded["input_ids"] for end in range(len(ids))]

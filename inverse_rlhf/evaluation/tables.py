@@ -29,6 +29,24 @@ TOKEN_CREDITS = table_schema(
     ("reward", pa.float32()),
     ("credit", pa.float32()),
 )
+WORD_CREDITS = table_schema(
+    ("prompt_id", pa.int64()),
+    ("sample", pa.int32()),
+    ("source", CATEGORY),
+    ("position", pa.int32()),
+    ("word", pa.string()),
+    ("reward", pa.float32()),
+    ("credit", pa.float32()),
+)
+MARGINS = table_schema(
+    ("prompt_id", pa.int64()),
+    ("sample", pa.int32()),
+    ("prompt", pa.string()),
+    ("base_completion", pa.string()),
+    ("aligned_completion", pa.string()),
+    ("margin", pa.float32()),
+    ("margin_std", pa.float32()),
+)
 NGRAMS = table_schema(("ngram", pa.string()), ("weight", pa.float64()), ("texts", pa.int64()))
 DISAGREEMENTS = table_schema(
     ("kind", CATEGORY),

@@ -1,4 +1,8 @@
-"""Pooled hidden states of a transformer, and the head that makes a reward of them."""
+"""Pooled hidden states of a transformer, and the head that makes a reward of them.
+
+A decoder's last token has read the whole text. An encoder's tokens all have, and its last one is a
+mark that stands behind every text: for encoders the mean is the usual choice.
+"""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -8,8 +12,9 @@ import torch
 from torch.nn.functional import linear
 from transformers import BatchEncoding, PreTrainedModel
 
+from inverse_rlhf.errors import UserError
 from inverse_rlhf.models.checkpoints import Model
-from inverse_rlhf.models.reading import encode, map_texts
+from inverse_rlhf.models.reading import encode, map_texts, token_counts
 
 Pooling = Literal["last", "mean"]
 
@@ -20,7 +25,7 @@ def pooled_hidden_state(
     """The last layer's hidden state at the last token, or its mean over the tokens.
 
     Args:
-        module: a model with a transformer body as `base_model`.
+        module: a model with a transformer body as `base_model`, or such a body.
         batch: right-padded, with attention mask.
 
     Returns:
@@ -44,8 +49,22 @@ def scalar_head(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return linear(hidden.float(), weight).squeeze(-1)
 
 
-def hidden_states(texts: Sequence[str], model: Model, *, pooling: Pooling) -> np.ndarray:
-    """`pooled_hidden_state` of many texts: float32 array of shape (texts, hidden)."""
+def hidden_states(
+    texts: Sequence[str], model: Model, *, pooling: Pooling, truncate: bool = False
+) -> np.ndarray:
+    """`pooled_hidden_state` of many texts: float32 array of shape (texts, hidden).
+
+    Args:
+        truncate: longer texts than the model can read are cut; `token_counts` says which are.
+
+    Raises:
+        UserError: a text is longer and `truncate` is not set.
+    """
+    if not truncate and (longest := token_counts(texts, model).max()) > model.max_tokens:
+        raise UserError(
+            f"irl.body reads {model.max_tokens} tokens, but a text has {longest}: take a body of a "
+            "longer context"
+        )
     return map_texts(
         lambda batch: pooled_hidden_state(model.module, batch, pooling),
         encode(texts, model),

@@ -1,4 +1,7 @@
-"""What a text's words tell without a language model: n-grams, sentiment, length, a keyword."""
+"""What a text tells without a language model: n-grams, named objectives, a keyword.
+
+In the pipeline a text is a prompt and its completion, read as one: nothing is known as the prompt.
+"""
 
 import re
 from collections.abc import Callable, Sequence
@@ -8,10 +11,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
-from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.features.words import words
+from inverse_rlhf.features.objectives import OBJECTIVES, Objective, Objectives
+from inverse_rlhf.features.words import Reading, words
 from inverse_rlhf.params import NGram, Parts
 
 
@@ -103,12 +106,13 @@ class NamedKind:
     setting: Callable[[Parts], dict[str, Any]] = lambda _: {}
 
 
-_VADER = SentimentIntensityAnalyzer()
-NAMED = {
-    # VADER's compound score, -1 (negative) to 1 (positive) (Hutto & Gilbert 2014)
-    "sentiment": NamedKind(lambda text, _: _VADER.polarity_scores(text)["compound"]),
+def _of_objective(objective: Objective) -> NamedKind:
+    return NamedKind(lambda text, _: objective.measure(Reading(text)))
+
+
+NAMED: dict[str, NamedKind] = {
     # minus the distance of the number of words to a target, relative to the target: at most 0
-    "length": NamedKind(
+    "length_target": NamedKind(
         lambda text, its: -abs(len(words(text)) - its["target"]) / its["target"],
         lambda parts: {"target": parts.length_target},
     ),
@@ -117,8 +121,9 @@ NAMED = {
         lambda text, its: bool(re.search(rf"\b{re.escape(its['word'])}\b", text, re.IGNORECASE)),
         lambda parts: {"word": parts.keyword},
     ),
+    **{name: _of_objective(objective) for name, objective in OBJECTIVES.items()},
 }
-"""The named features."""
+"""The named features: two that the params set, and every objective."""
 
 
 @dataclass(frozen=True)
@@ -144,8 +149,8 @@ class Named:
         return {"kind": self.kind, **self.setting}
 
 
-TEXT_FEATURES = ("ngram", *NAMED)
-"""The text features that `irl.features` may name."""
+TEXT_FEATURES = ("ngram", "objectives", *NAMED)
+"""The text features that `irl.features` may name; objectives are all of them, side by side."""
 
 
 def named_feature(kind: str, parts: Parts) -> Named:
@@ -155,7 +160,9 @@ def named_feature(kind: str, parts: Parts) -> Named:
 
 def fit_feature(kind: str, texts: Sequence[str], ngram: NGram, parts: Parts) -> TextFeature:
     """The text feature of a kind; n-grams are chosen on the texts."""
-    return NGrams.fit(texts, ngram) if kind == "ngram" else named_feature(kind, parts)
+    if kind == "ngram":
+        return NGrams.fit(texts, ngram)
+    return Objectives() if kind == "objectives" else named_feature(kind, parts)
 
 
 def restore(state: dict[str, Any]) -> TextFeature:
@@ -163,6 +170,8 @@ def restore(state: dict[str, Any]) -> TextFeature:
     kind = state["kind"]
     if kind == "ngram":
         return NGrams.restore(state)
+    if kind == "objectives":
+        return Objectives.restore(state)
     if kind not in NAMED:
         raise ValueError(f"{kind} is no text feature")
     named = Named(kind, {name: value for name, value in state.items() if name != "kind"})

@@ -12,14 +12,12 @@ from inverse_rlhf.irl.problem import Problem
 from inverse_rlhf.irl.runs import Fit, median_run
 from inverse_rlhf.irl.store import RunStore
 from inverse_rlhf.irl.tables import describe
-from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.rewards.card import RewardCard
-from inverse_rlhf.rewards.linear_text import LinearTextReward
-from inverse_rlhf.rewards.recovered import IrlReward
+from inverse_rlhf.rewards.recovered import BodyKind, IrlReward
 
 State = dict[str, torch.Tensor]
-# What reads hidden states and text, from trained weights of one run or a weighted sum of several.
-Assemble = Callable[[list[tuple[float, State]]], tuple[Model | None, LinearTextReward | None]]
+# A reward from trained weights of one run, or a weighted sum of several, and its card.
+Assemble = Callable[[list[tuple[float, State]], RewardCard], IrlReward]
 
 
 def export_reward(
@@ -51,7 +49,7 @@ def export_reward(
         epoch=fit.epoch,
         valid_discrimination=fit.valid_discrimination[fit.epoch - 1],
     )
-    return IrlReward(*assemble([(1.0, kept.state(fit.run))]), card)
+    return assemble([(1.0, kept.state(fit.run))], card)
 
 
 def median_number(table: pd.DataFrame) -> int:
@@ -77,8 +75,13 @@ def _ensemble(
         valid_discrimination=float((aligned > base).mean()),
     )
     states = [(f, kept.state(fit.run)) for f, fit in zip(factors, own, strict=True)]
-    return IrlReward(*assemble(states), card)
+    return assemble(states, card)
 
 
 def _settings(problem: Problem) -> dict[str, Any]:
-    return problem.params.model_dump(include={"features", "pooling", "method", "loss", "trainable"})
+    params = problem.params
+    named = {"features", "pooling", "method", "loss", "trainable"}
+    kind: BodyKind = "none"
+    if "hidden_state" in params.features:
+        kind = "sequence_classifier" if params.body == "base" else "body"
+    return params.model_dump(include=named) | {"body": kind}

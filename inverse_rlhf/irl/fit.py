@@ -2,36 +2,36 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float
 
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.features.hidden_state import hidden_states
-from inverse_rlhf.features.text import NAMED, named_feature
 from inverse_rlhf.irl.bayes import BayesianFit, fit_posterior, posterior_report
 from inverse_rlhf.irl.design import Design, build_design
 from inverse_rlhf.irl.exact import solve_heads
 from inverse_rlhf.irl.export import Assemble, State, export_reward, median_number
 from inverse_rlhf.irl.failure_aware import correct_heads
 from inverse_rlhf.irl.heads import Heads, all_margins, fit_heads, random_heads
+from inverse_rlhf.irl.key import run_key
+from inverse_rlhf.irl.log_ratio import Teacher, make_teacher
 from inverse_rlhf.irl.losses import LOSSES
 from inverse_rlhf.irl.network import Pairs, RewardNetwork
 from inverse_rlhf.irl.outliers import flag_outliers, outlier_report
 from inverse_rlhf.irl.problem import Problem, all_texts, check_pairs
 from inverse_rlhf.irl.runs import Fit, Run, plan_runs
-from inverse_rlhf.irl.store import RunStore, store_key
+from inverse_rlhf.irl.store import RunStore
 from inverse_rlhf.irl.tables import OUTLIERS, runs_table, scores_table
 from inverse_rlhf.models.blocks import keep_bottom_blocks
 from inverse_rlhf.models.checkpoints import Model
-from inverse_rlhf.params import Irl, Parts
+from inverse_rlhf.params import Compute, Irl, Parts
 from inverse_rlhf.progress import shown
 from inverse_rlhf.rewards.card import RewardCard
-from inverse_rlhf.rewards.linear_text import LinearTextReward
 from inverse_rlhf.rewards.recovered import IrlReward
 
 
@@ -63,12 +63,14 @@ class FittedRewards:
 def fit_rewards(
     pairs: pd.DataFrame,
     prompts: pd.DataFrame,
-    model: Model,
+    model: Model | None,
     params: Irl,
     parts: Parts,
+    compute: Compute,
     *,
     seed: int,
     store: Path,
+    log_ratios: Float[np.ndarray, "pairs 2"] | None = None,
 ) -> FittedRewards:
     """Recover the reward from pairs: fitted on `irl`, chosen on `valid`, applied to `test`.
 
@@ -76,10 +78,11 @@ def fit_rewards(
         pairs: the pairs table, see `read_pairs`.
         prompts: prompt_id, prompt, human_completion and split of the same prompts, for the
             rewards of the comments behind them.
-        model: the base policy's body with a one-output head (a sequence classifier), loaded from
-            the folder `module.name_or_path`.
+        model: see `load_body`; the folder it is from is `module.name_or_path`.
         store: folder for finished runs. Those of the last call stay there, so that a call with
             more runs fits the new ones only.
+        log_ratios: see `pair_log_ratios`, for the pairs of split irl in their order; needed by
+            losses that need the policies.
 
     Raises:
         UserError: policies that wrote the same, more rounds than pairs, or a fit that is not
@@ -88,11 +91,11 @@ def fit_rewards(
     check_pairs(pairs, params)
     if params.method == "bayes":  # its likelihood is Bradley-Terry's
         params = params.model_copy(update={"loss": "logistic"})
-    if params.blocks != "all":
+    if model is not None and params.blocks != "all":
         keep_bottom_blocks(model.module, params.blocks)
     texts = all_texts(pairs, prompts)
-    problem = Problem(texts, model, params, parts, seed)
-    kept = RunStore(store, _key(problem))
+    problem = Problem(texts, model, params, parts, compute, seed, log_ratios)
+    kept = RunStore(store, run_key(problem))
     runs = plan_runs(params, seed=seed)
     fit_missing = _fit_linear if params.trainable == "head" else _fit_networks
     assemble, facts = fit_missing(problem, runs, kept)
@@ -100,41 +103,11 @@ def fit_rewards(
     table = runs_table(fits, texts)
     reward = export_reward(problem, fits, table, kept, assemble)
     outliers = pd.DataFrame(columns=OUTLIERS.names)
-    if params.method == "bayes":
+    if params.method == "bayes" and model is not None:
         outliers = flag_outliers(texts, model, seed=seed)
         facts["outliers"] = outlier_report(outliers)
     facts |= _facts(table, reward)
     return FittedRewards(table, scores_table(fits, texts), reward, facts, outliers)
-
-
-def _key(problem: Problem) -> str:
-    """What the number of runs and the choice among them change is no part of it, nor is a setting
-    that the fits do not read.
-    """
-    params, model = problem.params, problem.model
-    settings = params.model_dump(exclude=_unread(params))
-    if params.method == "bayes":  # its draws are made together
-        settings["runs"] = params.runs
-    parts = [named_feature(kind, problem.parts) for kind in params.features if kind in NAMED]
-    versions = [
-        version(name) for name in ("torch", "transformers", "numpy", "scipy", "scikit-learn")
-    ]
-    machine = (str(model.device), torch.get_num_threads(), model.compute)
-    everything = (settings, parts, problem.seed, versions, machine)
-    return store_key([problem.texts], Path(model.module.name_or_path), repr(everything))
-
-
-def _unread(params: Irl) -> set[str]:
-    """Settings that no fit reads, with the method, loss and features that are chosen."""
-    adam = {"optimizer", "lr", "weight_decay", "max_grad_norm", "epochs", "batch_size"}
-    unread = {"runs", "control_runs", "reward", "margin", "temperature", "l2"}
-    unread -= set(LOSSES[params.loss].reads)
-    unread |= {"bayes", "failure_aware"} - {params.method}
-    unread |= set() if "ngram" in params.features else {"ngram"}
-    unread |= set() if "hidden_state" in params.features else {"pooling", "blocks"}
-    unread |= set() if params.trainable == "last_k" else {"last_k"}
-    by_adam = params.solver == "adam" and params.method != "bayes"
-    return unread | (set() if by_adam else adam)
 
 
 def _fit_linear(
@@ -144,14 +117,16 @@ def _fit_linear(
     design = build_design(
         texts["text"].tolist(), texts["fitted"].to_numpy(), problem.model, params, problem.parts
     )
-    phi = torch.from_numpy(design.matrix).to(problem.model.device)
+    phi = torch.from_numpy(design.matrix).to(problem.device)
     deltas = {split: _deltas(phi, problem.pairs(split)) for split in ("irl", "valid", "test")}
     if not deltas["irl"].any():
         raise UserError(
             f"irl.features {params.features} are the same for both completions of every pair in "
             "split irl: no reward can be recovered from them"
         )
-    facts, bayesian = {}, None
+    facts: dict[str, Any] = {}
+    teacher = _teacher(problem, phi) if LOSSES[params.loss].needs_policies else None
+    bayesian = None
     if params.method == "bayes":
         scale = phi[np.flatnonzero(texts["fitted"])].std(dim=0)
         bayesian = fit_posterior(deltas, scale, params, seed=problem.seed)
@@ -162,9 +137,20 @@ def _fit_linear(
         # Adam fits all runs of a kind as one program; exact solutions come, and are kept, singly.
         size = 1 if params.solver == "exact" else max(1, len(of_kind))
         for group in (of_kind[start : start + size] for start in range(0, len(of_kind), size)):
-            heads = _heads(deltas["irl"], deltas["valid"], group, params, bayesian)
+            if teacher is not None:
+                heads = teacher.heads(deltas["valid"], group, params)
+            else:
+                heads = _heads(deltas["irl"], deltas["valid"], group, params, bayesian)
             _keep_heads(heads, group, phi, kept)
     return _weighted_sum(problem.model, design), facts
+
+
+def _teacher(problem: Problem, phi: torch.Tensor) -> Teacher:
+    """What the loss that needs both policies is fitted to."""
+    assert problem.log_ratios is not None, f"loss {problem.params.loss} needs both policies"
+    rows = problem.pairs("irl")
+    prompts = problem.texts["prompt_id"].to_numpy()[rows[:, 0]]
+    return make_teacher(phi.cpu().numpy()[rows], problem.log_ratios, prompts)
 
 
 def _deltas(phi: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
@@ -203,19 +189,22 @@ def _keep_heads(heads: Heads, runs: Sequence[Run], phi: torch.Tensor, kept: RunS
         kept.put(fit, {"weight": heads.weight[index].cpu()})
 
 
-def _weighted_sum(model: Model, design: Design) -> Assemble:
+def _weighted_sum(model: Model | None, design: Design) -> Assemble:
     """Linear rewards add up: the ensemble of heads is a head."""
 
-    def assemble(
-        weighted: list[tuple[float, State]],
-    ) -> tuple[Model | None, LinearTextReward | None]:
+    def assemble(weighted: list[tuple[float, State]], card: RewardCard) -> IrlReward:
         weights = [factor * state["weight"].double().numpy() for factor, state in weighted]
         raw = design.raw(np.sum(weights, axis=0))
-        if design.hidden:
-            with torch.no_grad():
-                model.module.score.weight[0].copy_(torch.from_numpy(raw[: design.hidden]))
-            model.module.eval()
-        return model if design.hidden else None, design.text_reward(raw)
+        text = design.text_reward(raw)
+        if model is None or not design.hidden:
+            return IrlReward(None, text, card)
+        head = torch.from_numpy(raw[None, : design.hidden]).float().to(model.device)
+        model.module.eval()
+        if card.body == "body":
+            return IrlReward(model, text, card, head)
+        with torch.no_grad():
+            model.module.score.weight.copy_(head)
+        return IrlReward(model, text, card)
 
     return assemble
 
@@ -224,13 +213,14 @@ def _fit_networks(
     problem: Problem, runs: list[Run], kept: RunStore
 ) -> tuple[Assemble, dict[str, Any]]:
     model, params = problem.model, problem.params
+    assert model is not None, "what is to be trained?"
     texts = problem.texts["text"].tolist()
     network = RewardNetwork(model, texts, params)
     pairs = Pairs(problem.pairs("irl"), problem.pairs("valid"))
     missing = [run for run in runs if kept.get(run) is None]
     random = [run for run in missing if run.kind == "random_head"]
     if random:
-        phi = torch.from_numpy(hidden_states(texts, model, pooling=params.pooling))
+        phi = torch.from_numpy(hidden_states(texts, model, pooling=params.pooling, truncate=True))
         train, valid = _deltas(phi, pairs.train), _deltas(phi, pairs.valid)
         _keep_heads(random_heads(train, valid, random, params), random, phi, kept)
     for run in shown([run for run in missing if run.kind != "random_head"], "runs"):
@@ -239,12 +229,10 @@ def _fit_networks(
         history = Fit(run, fit.loss, fit.valid_discrimination, fit.epoch, rewards)
         kept.put(history, fit.state if run.kind == "fit" else {})
 
-    def assemble(
-        weighted: list[tuple[float, State]],
-    ) -> tuple[Model | None, LinearTextReward | None]:
+    def assemble(weighted: list[tuple[float, State]], card: RewardCard) -> IrlReward:
         network.set_state(weighted[0][1])
         model.module.eval()
-        return model, None
+        return IrlReward(model, None, card)
 
     return assemble, {}
 

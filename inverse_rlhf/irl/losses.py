@@ -1,4 +1,7 @@
-"""The losses on margins, delta = R(x, y_aligned) - R(x, y_base) (design, section 3): a registry."""
+"""The losses of a reward (design, section 3): a registry.
+
+All but one are of margins, delta = R(x, y_aligned) - R(x, y_base); see `log_ratio` for that one.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,16 +20,22 @@ class Loss:
 
     Attributes:
         of_pairs: (margins, params) -> the loss of each pair, in units of reward (squared: its
-            square; logistic: nats).
+            square; logistic: nats). None: it is no function of margins, but compares rewards with
+            what both policies say.
         bounded: unbounded below by itself, so that the head's norm is held to 1.
         penalised: l2 * ||w||^2 is added.
         reads: which of the settings margin, temperature and l2 it reads.
     """
 
-    of_pairs: Callable[[Tensor, Irl], Tensor]
+    of_pairs: Callable[[Tensor, Irl], Tensor] | None
     bounded: bool = False
     penalised: bool = False
     reads: tuple[str, ...] = ()
+
+    @property
+    def needs_policies(self) -> bool:
+        """Whether it takes both policies, not their completions alone."""
+        return self.of_pairs is None
 
 
 LOSSES = {
@@ -44,13 +53,17 @@ LOSSES = {
     ),
     # (m - d)^2
     "squared": Loss(lambda d, params: (params.margin - d) ** 2, reads=("margin",)),
+    # (centred R - centred log pi_aligned / pi_base)^2 (Rafailov et al. 2023, equation 5)
+    "log_ratio": Loss(None, penalised=True, reads=("l2",)),
 }
 """Every loss by its name in `irl.loss`."""
 
 
 def pair_loss(delta: Float[Tensor, "*pairs"], params: Irl) -> Float[Tensor, "*pairs"]:
     """The loss of each pair; see `LOSSES`."""
-    return LOSSES[params.loss].of_pairs(delta, params)
+    of_pairs = LOSSES[params.loss].of_pairs
+    assert of_pairs is not None, f"{params.loss} is no loss of margins"
+    return of_pairs(delta, params)
 
 
 def head_penalty(weight: Float[Tensor, "*runs features"], params: Irl) -> Float[Tensor, "*runs"]:

@@ -71,7 +71,7 @@ def flag_outliers(texts: pd.DataFrame, model: Model, *, seed: int) -> pd.DataFra
         ignore_index=True,
     ).astype({"prompt_id": "Int64", "sample": "Int32"})
     features = [
-        hidden_states(group["text"].tolist(), model, pooling="mean")
+        hidden_states(group["text"].tolist(), model, pooling="mean", truncate=True)
         for group in (fitted, known, table)
     ]
     distance, flagged = notice(*features)

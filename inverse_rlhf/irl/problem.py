@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
+from jaxtyping import Float
 
 from inverse_rlhf.data.tables import completions_of, human_rows, pair_rows, texts_of
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.models.checkpoints import Model
-from inverse_rlhf.params import Irl, Parts
+from inverse_rlhf.models.checkpoints import Model, device_of
+from inverse_rlhf.params import Compute, Irl, Parts
 
 
 @dataclass(frozen=True)
@@ -17,15 +19,25 @@ class Problem:
 
     Attributes:
         texts: see `all_texts`.
-        model: the base policy's body with a one-output head.
-        params, parts, seed: the settings.
+        model: whose hidden states are read; None: nobody's. The base policy's body has a
+            one-output head.
+        params, parts, compute, seed: the settings.
+        log_ratios: of the aligned and the base completion of each pair in split irl, nats, where
+            the loss needs them.
     """
 
     texts: pd.DataFrame
-    model: Model
+    model: Model | None
     params: Irl
     parts: Parts
+    compute: Compute
     seed: int
+    log_ratios: Float[np.ndarray, "pairs 2"] | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where rewards are fitted."""
+        return device_of(self.compute) if self.model is None else self.model.device
 
     def pairs(self, split: str) -> np.ndarray:
         """Row numbers of aligned and base texts of a split's pairs, shape (pairs, 2)."""

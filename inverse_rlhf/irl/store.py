@@ -16,10 +16,13 @@ from inverse_rlhf.irl.runs import Fit, Run
 _PACKAGE = Path(__file__).parent.parent
 FITTING = (
     *(f"irl/{name}.py" for name in ("fit", "problem", "design", "runs", "losses", "heads")),
-    *(f"irl/{name}.py" for name in ("exact", "bayes", "failure_aware", "network", "frozen")),
-    *(f"models/{name}.py" for name in ("checkpoints", "reading", "blocks", "matmul")),
+    *(f"irl/{name}.py" for name in ("exact", "solvers", "bayes", "failure_aware")),
+    *(f"irl/{name}.py" for name in ("log_ratio", "network", "frozen")),
+    *(f"models/{name}.py" for name in ("checkpoints", "adapters", "reading", "blocks", "matmul")),
     *(
         "features/hidden_state.py",
+        "features/lexicons.py",
+        "features/objectives.py",
         "features/text.py",
         "features/words.py",
         "data/tables.py",
@@ -79,19 +82,20 @@ class RunStore:
         return self._folder / f"{run.name}.safetensors"
 
 
-def store_key(tables: Iterable[pd.DataFrame], weights: Path, settings: str) -> str:
+def store_key(tables: Iterable[pd.DataFrame], weights: Path | None, settings: str) -> str:
     """A digest of everything that a run's result depends on.
 
     Args:
         tables: what is fitted on and scored.
-        weights: the folder of the model that is started from.
-        settings: params and seed.
+        weights: the folder of the model that is started from; None, or no folder: of none.
+        settings: params and seed, and what else names the model.
     """
     digest = hashlib.sha256(settings.encode())
     for table in tables:
         digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
     sources = [_PACKAGE / name for name in FITTING]
-    model = [*weights.glob("*.safetensors"), *weights.glob("*.json")]  # with its tokenizer
+    kinds = ("*.safetensors", "*.json", "*.txt", "*.model")  # with its tokenizer
+    model = [path for kind in kinds for path in weights.glob(kind)] if weights is not None else []
     for path in [*sources, *sorted(model)]:
         with path.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())

@@ -19,6 +19,12 @@ def encode(texts: Sequence[str], model: Model) -> BatchEncoding:
     )
 
 
+def token_counts(texts: Sequence[str], model: Model) -> np.ndarray:
+    """How many tokens each text has, special ones included, before `encode` cuts it: (texts,)."""
+    ids = model.tokenizer(list(texts), verbose=False)["input_ids"]
+    return np.array([len(row) for row in ids], dtype=np.int64)
+
+
 def check_context(
     ids: Sequence[Sequence[int]], prompt_ids: Sequence[int], model: Model, new_tokens: int
 ) -> None:

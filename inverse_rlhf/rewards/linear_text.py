@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from inverse_rlhf.features.objectives import Objectives
 from inverse_rlhf.features.text import Named, TextFeature, restore, stacked
 
 
@@ -25,13 +26,18 @@ class LinearTextReward:
         return values.astype(np.float32)
 
     def part_weights(self) -> dict[str, float]:
-        """The weights of the named features, as far as they are among the features."""
+        """The weights of named features and objectives, as far as they are among the features.
+
+        What is named alone and among the objectives has two, which are added.
+        """
         ends = np.cumsum([len(feature.names) for feature in self.features])
-        return {
-            feature.names[0]: float(self.weight[end - 1])
-            for feature, end in zip(self.features, ends, strict=True)
-            if isinstance(feature, Named)
-        }
+        found: dict[str, float] = {}
+        for feature, end in zip(self.features, ends, strict=True):
+            if isinstance(feature, Named | Objectives):
+                start = end - len(feature.names)
+                for name, weight in zip(feature.names, self.weight[start:end], strict=True):
+                    found[name] = found.get(name, 0.0) + float(weight)
+        return found
 
     def to_json(self) -> str:
         """What `from_json` reads."""

@@ -1,13 +1,21 @@
-"""The recovered reward: a scalar head on a transformer, weighted text features, or their sum."""
+"""The recovered reward: a scalar head on a transformer, weighted text features, or their sum.
+
+The base policy's body and its head are one sequence classifier, which other libraries load too. A
+body of another kind, such as an encoder, has no such class in common: its head lies beside it.
+"""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import BatchEncoding
 
 from inverse_rlhf.errors import UserError
@@ -18,12 +26,17 @@ from inverse_rlhf.models.reading import encode, map_texts
 from inverse_rlhf.params import Compute
 from inverse_rlhf.rewards.linear_text import LinearTextReward
 
+BodyKind = Literal["sequence_classifier", "body", "none"]
+_HEAD = "head.safetensors"
+
 
 class Reading(BaseModel):
     """What reward.json says of how a recovered reward is read; the rest of it is `RewardCard`'s.
 
     Attributes:
         features: what the reward reads.
+        body: sequence_classifier: the folder's transformer has the head as its output layer, body:
+            the head is in head.safetensors beside it, none: there is no transformer.
         pooling: where it reads hidden states: at the last token, or their mean over the tokens.
         mean, std: of the reward on the texts it was fitted on; re-RL uses (score - mean) / std.
     """
@@ -31,6 +44,7 @@ class Reading(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     features: list[str]
+    body: BodyKind = "sequence_classifier"
     pooling: Pooling
     mean: float
     std: float
@@ -43,15 +57,23 @@ class IrlReward:
     """A recovered reward.
 
     Args:
-        body: a sequence classifier with one output; None: text features only.
+        body: what reads hidden states; None: text features only.
         text: the weighted text features; None: the transformer only.
         reading: how it is read.
+        head: weights for the hidden states, float32 of shape (1, hidden); None: the body is a
+            sequence classifier, with one output.
     """
 
-    def __init__(self, body: Model | None, text: LinearTextReward | None, reading: Reading) -> None:
+    def __init__(
+        self,
+        body: Model | None,
+        text: LinearTextReward | None,
+        reading: Reading,
+        head: Float[Tensor, "1 hidden"] | None = None,
+    ) -> None:
         if body is None and text is None:
             raise ValueError("a reward needs a transformer or text features")
-        self.body, self.text, self.reading = body, text, reading
+        self.body, self.text, self.reading, self._own_head = body, text, reading, head
 
     def score(self, texts: Sequence[str]) -> np.ndarray:
         """Rewards, float32 of shape (texts,)."""
@@ -68,13 +90,16 @@ class IrlReward:
         return (self.score(texts) - np.float32(reading.mean)) / np.float32(reading.std)
 
     def save(self, path: Path | str) -> None:
-        """Write reward.json; beside it a sequence-classification checkpoint for what reads hidden
-        states, and linear.json for what reads text features.
+        """Write reward.json; beside it a checkpoint for what reads hidden states, with
+        head.safetensors where it is no sequence classifier, and linear.json for what reads text
+        features.
         """
         with atomic(path) as folder:
             folder.mkdir()
             if self.body is not None:
                 self.body.write(folder)
+            if self._own_head is not None:
+                save_file({"weight": self._own_head.cpu().contiguous()}, folder / _HEAD)
             if self.text is not None:
                 (folder / "linear.json").write_text(self.text.to_json(), encoding="utf-8")
             card = json.dumps(self.reading.model_dump(), indent=2, sort_keys=True) + "\n"
@@ -84,20 +109,34 @@ class IrlReward:
         assert self.body is not None
         module = self.body.module
         pooled = pooled_hidden_state(module, batch, self.reading.pooling)
-        return scalar_head(pooled, module.score.weight)
+        head = module.score.weight if self._own_head is None else self._own_head
+        return scalar_head(pooled, head)
 
 
 def load_irl_reward(path: Path, compute: Compute) -> IrlReward:
     """A recovered reward from its folder; raises like `read_card` and `load`."""
     reading = read_card(path, Reading)
-    body = load("classifier", path, compute) if "hidden_state" in reading.features else None
-    text = None
+    body = text = head = None
+    if "hidden_state" in reading.features:
+        whole = reading.body == "sequence_classifier"
+        body = load("classifier" if whole else "body", path, compute)
+        head = None if whole else _read_head(path, body)
     if set(reading.features) != {"hidden_state"}:
         try:
             text = LinearTextReward.from_json((path / "linear.json").read_text(encoding="utf-8"))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is no recovered reward: linear.json: {error!r}") from None
-    return IrlReward(body, text, reading)
+    return IrlReward(body, text, reading, head)
+
+
+def _read_head(path: Path, body: Model) -> Float[Tensor, "1 hidden"]:
+    try:
+        weight = load_file(path / _HEAD)["weight"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise UserError(f"{path} is no recovered reward: {_HEAD}: {error!r}") from None
+    if weight.shape != (1, body.module.config.get_text_config().hidden_size):
+        raise UserError(f"{path} is no recovered reward: {_HEAD} is not of its body's size")
+    return weight.to(body.device)
 
 
 def read_card(path: Path, kind: type[Card]) -> Card:

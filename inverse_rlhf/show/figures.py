@@ -36,6 +36,7 @@ def draw_figures(
     policies: dict[str, dict[str, float]],
     curves: dict[str, pd.DataFrame],
     correlations: pd.DataFrame,
+    margins: dict[str, np.ndarray],
     exported: int | None,
     folder: Path | str,
     *,
@@ -50,6 +51,8 @@ def draw_figures(
         rewards, policies: the content of metrics/reward.json and metrics/policies.json.
         curves: of policy training, by policy (rlhf, rerl).
         correlations: the run_correlations table.
+        margins: of test pairs, by whose they are (recovered and, if it was run, shuffled), in
+            standard deviations.
         exported: number of the exported run; None: the ensemble.
         threshold, cut: of the exported and of the true reward.
     """
@@ -68,6 +71,8 @@ def draw_figures(
             _confusion(axes[0], scores, threshold, cut)
         with _figure(temporary / "roc.png", 4.6, 4.4) as axes:
             _roc(axes[0], scores, cut)
+        with _figure(temporary / "margins.png", 5.4, 4) as axes:
+            _margins(axes[0], margins)
         with _figure(temporary / "toxicity.png", 4.4, 4) as axes:
             _toxicity(axes[0], policies)
         with _figure(temporary / "summary.png", 14, 4, 1, 3) as axes:
@@ -248,6 +253,28 @@ def _roc(axis: Axes, scores: pd.DataFrame, cut: float) -> None:
     axis.set(xlabel="false positive rate", ylabel="true positive rate")
     axis.set_title("Toxic texts found by the recovered reward")
     axis.legend(loc="lower right")
+
+
+def _margins(axis: Axes, margins: dict[str, np.ndarray]) -> None:
+    """Margins of the recovered reward, beside those of fits to labels that say nothing."""
+    styles: dict[str, tuple[str, dict[str, Any]]] = {
+        "recovered": ("recovered reward", {"color": COLOURS["rlhf"], "alpha": 0.8}),
+        "shuffled": ("shuffled labels", {"color": COLOURS["base"], "histtype": "step"}),
+    }
+    # No bar on both sides of 0; the few margins that are further out count in the outermost bars.
+    limit = max(float(np.quantile(np.abs(values), 0.995)) for values in margins.values()) or 1.0
+    bins = np.linspace(-limit, limit, 41)
+    for name, values in margins.items():
+        label, style = styles[name]
+        label += f", below 0: {(values < 0).mean():.1%}"
+        shares = np.full(len(values), 1 / len(values))
+        axis.hist(values.clip(-limit, limit), bins.tolist(), weights=shares, label=label, **style)
+    axis.axvline(0, color="black", linewidth=0.6, linestyle=":")
+    axis.set(xlabel="margin, aligned minus base (standard deviations)", ylabel="share of pairs")
+    against = (margins["recovered"] < 0).mean()
+    axis.set_title(f"The recovered reward prefers the base text in {against:.1%} of test pairs")
+    axis.set_ylim(top=1.25 * axis.get_ylim()[1])  # room for the legend, wherever the bars stand
+    axis.legend(loc="upper left")
 
 
 def _toxicity(axis: Axes, policies: dict[str, dict[str, float]]) -> None:

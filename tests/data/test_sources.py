@@ -27,7 +27,10 @@ def test_every_source_reads_the_same(params: Params, tmp_path: Path) -> None:
     frame.to_parquet(tmp_path / "a.parquet")
     frame.to_csv(tmp_path / "a.csv", index=False)
     frame.to_json(tmp_path / "a.jsonl", orient="records", lines=True)
-    for suffix in ("parquet", "csv", "jsonl"):
+    frame.to_json(tmp_path / "a.json", orient="records")
+    frame.to_csv(tmp_path / "a.CSV", index=False)
+    frame.to_csv(tmp_path / "a.csv.gz", index=False)
+    for suffix in ("parquet", "csv", "jsonl", "json", "CSV", "csv.gz"):
         read = read_comments(data(params, source=str(tmp_path / f"a.{suffix}")), seed=0)
         assert read["text"].tolist() == ["a\nb", "None", "123"], suffix
         assert read["toxic"].tolist() == [1, 0, 0]
@@ -42,7 +45,13 @@ def test_every_source_reads_the_same(params: Params, tmp_path: Path) -> None:
         ("a.csv", b"text,toxic\na,1\n,0\n", "row 1 is null"),
         ("a.csv", b'text,toxic\na,1\n"  ",0\n', "row 1 is empty"),
         ("a.csv", b"text,toxic\na,1\nb,1\n", "both 0 and 1 are needed"),
-        ("a.csv", b"text,toxic\na,1\nb,2\n", "row 1 is not 0 or 1"),
+        ("a.csv", b"text,toxic\na,1\nb,2\n", "row 1 is not 0 or 1 but 2"),
+        (
+            "a.csv",
+            b"text,toxic\na,Toxic\nb,Not Toxic\n",
+            "row 0 is not 0 or 1 but 'Toxic' .and 1 m",
+        ),
+        ("a.csv", b"text,toxic\na,1\nb,c,0\n", r"row 1 \(line 3\) has 3 fields, the header has 2"),
         ("a.csv", b"text,toxic\n", "has no rows"),
         ("a.csv", b"text,toxic\n\xff\xfe,1\n", "not UTF-8"),
         (
@@ -98,7 +107,7 @@ def test_transfer_prompts(tmp_path: Path, params: Params) -> None:
     with pytest.raises(UserError, match=r"nested\.jsonl, column 'prompt', row 1 is not a text"):
         read_transfer_prompts(structs)
     plain = settings.model_copy(update={"transfer_prompts": csv(tmp_path / "a.txt", "one")})
-    with pytest.raises(UserError, match=r"is not a \.parquet, \.csv or \.jsonl file"):
+    with pytest.raises(UserError, match=r"is not a \.parquet, \.csv, \.json or \.jsonl"):
         read_transfer_prompts(plain)
     missing = settings.model_copy(update={"transfer_prompts": str(tmp_path / "none.csv")})
     with pytest.raises(UserError, match=r"evaluate\.transfer_prompts: .* does not exist"):

@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 import torch
 
-from inverse_rlhf.data.tables import completions_of, paired
+from inverse_rlhf.data.tables import both_policies, completions_of, paired
 from inverse_rlhf.evaluation import scoring
 from inverse_rlhf.evaluation.explain import explain_by_ngrams
+from inverse_rlhf.evaluation.occlusion import word_credits
 from inverse_rlhf.evaluation.scoring import PolicyReadings, Scored, read_policies, score_texts
 from inverse_rlhf.models import checkpoints
 from inverse_rlhf.models.checkpoints import Model, load
@@ -82,6 +83,7 @@ class World:
     settings: Pairs
     read: PolicyReadings
     scored: Scored
+    credits: pd.DataFrame
     spy: Spy
 
 
@@ -162,8 +164,9 @@ def world(
             read, irl_reward, folders["true_reward"], params.true_reward, params.parts
         )
         explain_by_ngrams(scored.scores, pairs, scored.irl_reward, seed=0)
+        credits = word_credits(both_policies(scored.scores), scored.irl_reward)
         scored.paths.token_credits()
-    return World(pairs, prompts, own, settings, read, scored, spy)
+    return World(pairs, prompts, own, settings, read, scored, credits, spy)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Credits, n-grams and disagreements where it is known what they are."""
 
-from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,16 @@ from inverse_rlhf.evaluation.explain import (
     explain_by_ngrams,
     ngram_surrogate,
 )
+from inverse_rlhf.evaluation.tables import TOKEN_CREDITS
 from inverse_rlhf.features.text import named_feature
 from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.params import Parts
+from inverse_rlhf.parquet import read_table, write_table
 from inverse_rlhf.rewards.card import RewardCard
 from inverse_rlhf.rewards.linear_text import LinearTextReward
 from inverse_rlhf.rewards.recovered import IrlReward
 
+PARTS = Parts(length_target=1, keyword="map")
 TEXTS = ["You are a fool, please go.", "What a lovely, good map!", "the map and the list", "a map"]
 
 
@@ -29,19 +32,39 @@ def test_token_credits_add_up(reward_network: Model, card: RewardCard) -> None:
     completions = [text[2:] for text in TEXTS]
     rows = pd.DataFrame({"prompt": [text[:2] for text in TEXTS], "completion": completions})
     rows = rows.assign(prompt_id=range(4), sample=0, source="base")
-    keyword = named_feature("keyword", Parts(length_target=1, keyword="map"))
+    keyword = named_feature("keyword", PARTS)
     body, text = reward_network, LinearTextReward([keyword], np.array([2.0]))
-    for pooling, parts in product(("last", "mean"), ((body, None), (body, text), (None, text))):
-        reward = IrlReward(*parts, card.model_copy(update={"pooling": pooling}))
+    tables = []
+    for parts in ((body, None), (body, text)):
+        reward = IrlReward(*parts, card.model_copy(update={"pooling": "mean"}))
         table = RewardPaths(rows, reward, body).token_credits()
         whole = reward.score(TEXTS)
+        tables.append(table)
         by_text = table.groupby("prompt_id")
         np.testing.assert_allclose(by_text["credit"].sum(), whole, atol=1e-5)
         np.testing.assert_allclose(by_text["reward"].last(), whole, atol=1e-5)
         assert table[table["prompt_id"] == 1]["token"].str.cat() == TEXTS[1]
-    at_map = table[table["credit"] != 0]
-    assert at_map["credit"].tolist() == [2.0] * 3  # one text has no map
+    without, with_map = tables
+    gained = with_map["credit"] - without["credit"]
+    at_map = with_map[gained.abs() > 1e-4]
+    np.testing.assert_allclose(gained[at_map.index], [2.0] * 3, atol=1e-4)  # one text has no map
     assert at_map["token"].str.contains("p").all()
+
+
+@pytest.mark.parametrize(
+    ("pooling", "parts"), [("last", "body"), ("last", "both"), ("mean", "text")]
+)
+def test_no_token_credits_without_a_mean(
+    pooling: str, parts: str, reward_network: Model, card: RewardCard, tmp_path: Path
+) -> None:
+    rows = pd.DataFrame({"prompt": "a", "completion": " map", "prompt_id": [0], "sample": 0})
+    text = LinearTextReward([named_feature("keyword", PARTS)], np.array([2.0]))
+    body = None if parts == "text" else reward_network
+    reading = card.model_copy(update={"pooling": pooling})
+    reward = IrlReward(body, None if parts == "body" else text, reading)
+    paths = RewardPaths(rows.assign(source="base"), reward, reward_network)
+    write_table(paths.token_credits(), tmp_path / "credits.parquet", TOKEN_CREDITS)
+    assert len(read_table(tmp_path / "credits.parquet", TOKEN_CREDITS)) == 0
 
 
 def test_surrogate_finds_the_words_that_count() -> None:

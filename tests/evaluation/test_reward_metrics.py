@@ -21,7 +21,7 @@ from inverse_rlhf.rewards.linear_text import LinearTextReward
 from inverse_rlhf.rewards.recovered import IrlReward
 
 TOXICITY = {"toxicity": 1.0}
-TWO = {"length": 2.0, "keyword": -1.0}
+TWO = {"length_target": 2.0, "keyword": -1.0}
 
 
 def test_cut_is_zero_for_toxicity_and_found_for_other_parts() -> None:
@@ -33,23 +33,26 @@ def test_cut_is_zero_for_toxicity_and_found_for_other_parts() -> None:
 
 def test_planted_and_recovered_weights(params: Params, card: RewardCard) -> None:
     text = LinearTextReward(
-        [Named("length", {"target": 20}), Named("keyword", {"word": "map"})], np.array([6.0, -2.7])
+        [Named("length_target", {"target": 20}), Named("keyword", {"word": "map"})],
+        np.array([6.0, -2.7]),
     )
     reward = IrlReward(None, text, card)
     found = weight_report(reward, TWO)["weights"]
-    assert found["planted"]["ratio"] == {"length": 1, "keyword": -0.5}
+    assert found["planted"]["ratio"] == {"length_target": 1, "keyword": -0.5}
     assert found["recovered"]["ratio"]["keyword"] == pytest.approx(-0.45)
     assert weight_report(reward, TOXICITY) == {}
     turned = LinearTextReward(
-        [Named("length", {"target": 20}), Named("keyword", {"word": "map"})], np.array([-6.0, 2.7])
+        [Named("length_target", {"target": 20}), Named("keyword", {"word": "map"})],
+        np.array([-6.0, 2.7]),
     )
     found = weight_report(IrlReward(None, turned, card), TWO)["weights"]
-    assert found["recovered"]["ratio"] == {"length": -1, "keyword": pytest.approx(0.45)}
+    assert found["recovered"]["ratio"] == {"length_target": -1, "keyword": pytest.approx(0.45)}
     length_is_zero = LinearTextReward(
-        [Named("length", {"target": 20}), Named("keyword", {"word": "map"})], np.array([0.0, -2.7])
+        [Named("length_target", {"target": 20}), Named("keyword", {"word": "map"})],
+        np.array([0.0, -2.7]),
     )
     found = weight_report(IrlReward(None, length_is_zero, card), TWO)["weights"]
-    assert found["recovered"] == {"weight": {"length": 0.0, "keyword": -2.7}}
+    assert found["recovered"] == {"weight": {"length_target": 0.0, "keyword": -2.7}}
     ngrams = NGrams.fit(["keyword length"] * 3, params.irl.ngram)
     words = LinearTextReward([ngrams], np.ones(len(ngrams.names)))
     assert weight_report(IrlReward(None, words, card), TWO) == {}

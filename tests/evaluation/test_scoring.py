@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from inverse_rlhf.data.tables import completions_of, texts_of
+from inverse_rlhf.data.tables import both_policies, completions_of, texts_of
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.evaluation.occlusion import each_left_out
 from inverse_rlhf.evaluation.scoring import ScoredOnce, read_policies
 from inverse_rlhf.models.checkpoints import load
 from inverse_rlhf.params import Params
@@ -47,9 +48,16 @@ def test_no_text_is_read_twice_by_one_reward(world: Any) -> None:
     scored = world.scored.scores
     other = [text for rows in world.read.transfer.values() for text in texts_of(rows)]
     fitted = texts_of(completions_of(world.pairs[world.pairs["split"] == "irl"]))
+    judged = both_policies(scored)
+    shortened = [
+        text
+        for prompt, completion in zip(judged["prompt"], judged["completion"], strict=True)
+        for _, text in each_left_out(prompt, completion)
+    ]
+    assert len(set(shortened)) < len(shortened)
     wanted = {
         "true_reward": {*texts_of(scored), *other},
-        "irl_reward": {*texts_of(scored), *fitted},
+        "irl_reward": {*texts_of(scored), *fitted, *shortened},
     }
     assert len(set(texts_of(scored))) < len(scored)  # there are duplicates
     for name, texts in wanted.items():

@@ -8,6 +8,7 @@ import pytest
 
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.features import text
+from inverse_rlhf.features.objectives import OBJECTIVES
 from inverse_rlhf.features.text import (
     NAMED,
     TEXT_FEATURES,
@@ -32,8 +33,10 @@ def column(kind: str, texts: list[str], parts: Parts = PARTS) -> list[float]:
 
 def test_text_features_by_hand() -> None:
     assert column("keyword", TEXTS) == [1, 0, 0, 1]
-    lengths = column("length", ["", "one two three four five", "a b c d e f g h i j"])
+    lengths = column("length_target", ["", "one two three four five", "a b c d e f g h i j"])
     assert lengths == [-1, 0, -1]
+    assert column("length", ["", "a b c"]) == [0, pytest.approx(np.log(4))]
+    assert column("questions", ["Why?"]) == [10]
     sentiment = column("sentiment", TEXTS)
     assert sentiment[1] > 0.5 > 0 > sentiment[0]
 
@@ -66,11 +69,14 @@ def test_every_kind_is_restored_from_its_state(kind: str, params: Params) -> Non
 
 
 def test_named_kinds_have_one_column_and_need_no_texts() -> None:
-    assert set(TEXT_FEATURES) == {"ngram", *NAMED}
+    assert list(TEXT_FEATURES) == ["ngram", "objectives", *NAMED]
+    assert list(NAMED) == ["length_target", "keyword", *OBJECTIVES]
     for kind in NAMED:
         assert named_feature(kind, PARTS).names == [kind]
     parts = Parts(length_target=2, keyword="map")
-    features: list[TextFeature] = [named_feature(kind, parts) for kind in ("length", "keyword")]
+    features: list[TextFeature] = [
+        named_feature(kind, parts) for kind in ("length_target", "keyword")
+    ]
     found = stacked(features, ["a map", "one two three"]).toarray()
     np.testing.assert_allclose(found, [[0, 1], [-0.5, 0]])
 
@@ -89,8 +95,12 @@ def test_an_unknown_kind_is_never_taken_for_ngrams(params: Params) -> None:
         fit_feature("forgotten", TEXTS, ngram, PARTS)
     with pytest.raises(KeyError, match="ngram"):
         named_feature("ngram", PARTS)
+    with pytest.raises(KeyError, match="objectives"):
+        named_feature("objectives", PARTS)
     with pytest.raises(ValueError, match="forgotten is no text feature"):
         restore({"kind": "forgotten"})
+    with pytest.raises(ValueError, match="forgotten is no objective"):
+        restore({"kind": "objectives", "names": ["length", "forgotten"]})
 
 
 def _with_features(raw_params: dict[str, Any], features: list[str]) -> dict[str, Any]:
@@ -111,7 +121,7 @@ def test_a_new_kind_is_a_line_in_the_registry(
         parse_params(_with_part(raw_params, "shout"))
     shout = NamedKind(lambda text, _: sum(map(str.isupper, text)) / max(1, len(text)))
     monkeypatch.setitem(NAMED, "shout", shout)
-    monkeypatch.setattr(text, "TEXT_FEATURES", ("ngram", *NAMED))
+    monkeypatch.setattr(text, "TEXT_FEATURES", ("ngram", "objectives", *NAMED))
     for kind in ("hidden_state", *text.TEXT_FEATURES):
         assert parse_params(_with_features(raw_params, [kind])).irl.features == [kind]
     both = ["hidden_state", "shout"]
@@ -123,6 +133,16 @@ def test_a_new_kind_is_a_line_in_the_registry(
 
 def test_an_unknown_kind_is_one_line_that_names_the_known_ones(raw_params: dict[str, Any]) -> None:
     with pytest.raises(UserError) as caught:
-        parse_params(_with_features(raw_params, ["ngram", "emoji"]))
-    known = "hidden_state, ngram, sentiment, length or keyword"
-    assert str(caught.value) == f"irl.features.1 is 'emoji' in params.yaml: it must be {known}"
+        parse_params(_with_features(raw_params, ["ngram", "joy"]))
+    known = "hidden_state, ngram, objectives, length_target, keyword, length or another of"
+    assert str(caught.value) == (
+        f"irl.features.1 is 'joy' in params.yaml: it must be {known} "
+        "TEXT_FEATURES in features/text.py"
+    )
+
+
+def test_objectives_are_one_block_or_named_alone(params: Params) -> None:
+    block = fit_feature("objectives", TEXTS, params.irl.ngram, PARTS)
+    assert block.names == list(OBJECTIVES)
+    side_by_side = stacked([named_feature(name, PARTS) for name in OBJECTIVES], TEXTS)
+    np.testing.assert_array_equal(block.transform(TEXTS).toarray(), side_by_side.toarray())

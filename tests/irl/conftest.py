@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,6 +74,7 @@ def fit_in(
         settings: Irl,
         pairs: pd.DataFrame = pairs,
         parts: Parts = params.parts,
+        **given: Any,
     ) -> FittedRewards:
         return fit_rewards(
             pairs,
@@ -80,8 +82,10 @@ def fit_in(
             copy.deepcopy(reward_network),
             settings,
             parts,
+            params.compute,
             seed=0,
             store=tmp_path / name,
+            **given,
         )
 
     return fit

@@ -7,6 +7,7 @@ import pytest
 
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.features.hidden_state import hidden_states
+from inverse_rlhf.features.objectives import OBJECTIVES
 from inverse_rlhf.features.text import TEXT_FEATURES
 from inverse_rlhf.irl.design import Design, build_design
 from inverse_rlhf.models.checkpoints import Model
@@ -35,7 +36,7 @@ def test_one_kind_stays_as_it_is(design_of: Any, reward_network: Model) -> None:
 
 
 def test_kinds_side_by_side_are_alike_in_spread(design_of: Any) -> None:
-    design = design_of(["ngram", "hidden_state", "length"])
+    design = design_of(["ngram", "hidden_state", "length_target"])
     texts = [len(feature.names) for feature in design.text_features]
     ends = np.cumsum([design.hidden, *texts])
     assert ends[-1] == design.matrix.shape[1]
@@ -50,6 +51,17 @@ def test_kinds_side_by_side_are_alike_in_spread(design_of: Any) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_objectives_are_in_units_of_their_spread(design_of: Any) -> None:
+    design = design_of(["objectives"])
+    stds = design.matrix[FITTED].astype(np.float64).std(axis=0)
+    assert (np.isclose(stds, 1, rtol=1e-5) | (stds == 0)).all()
+    assert (stds > 0).sum() >= 3
+    weight = np.random.default_rng(0).normal(size=len(stds))
+    reward = design.text_reward(design.raw(weight))
+    assert reward is not None
+    np.testing.assert_allclose(reward.score(TEXTS), design.matrix @ weight, rtol=1e-4, atol=1e-5)
+
+
 def test_ngrams_are_those_of_fitted_texts(design_of: Any) -> None:
     (ngrams,) = design_of(["ngram"]).text_features
     assert "map" in ngrams.names
@@ -62,7 +74,8 @@ def test_only_ngrams_are_told_to_lower_min_texts(design_of: Any, kind: str) -> N
         with pytest.raises(UserError, match=r"irl\.ngram: .*: lower min_texts"):
             design_of([kind], min_texts=1000)
     else:
-        assert design_of([kind], min_texts=1000).matrix.shape == (len(TEXTS), 1)
+        columns = len(OBJECTIVES) if kind == "objectives" else 1
+        assert design_of([kind], min_texts=1000).matrix.shape == (len(TEXTS), columns)
 
 
 def test_an_unknown_kind_is_a_bug_that_names_it(design_of: Any) -> None:

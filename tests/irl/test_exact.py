@@ -1,20 +1,24 @@
 """Exact solutions: no other weights are better, and Adam comes near them."""
 
+import subprocess
+import sys
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from scipy.optimize import minimize
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.irl import exact
-from inverse_rlhf.irl.exact import SOLVERS, objective, solve, solve_heads
+from inverse_rlhf.irl import solvers
+from inverse_rlhf.irl.exact import objective, solve_heads
 from inverse_rlhf.irl.heads import fit_heads
 from inverse_rlhf.irl.losses import LOSSES, Loss
 from inverse_rlhf.irl.runs import Run
+from inverse_rlhf.irl.solvers import SOLVERS, solve, solve_logistic, solve_ridge
 from inverse_rlhf.params import Irl, parse_params
 
 
@@ -124,7 +128,7 @@ def test_an_optimum_that_is_not_reached_is_one_line(
     def hasty(**options: Any) -> LogisticRegression:
         return LogisticRegression(**(options | {"max_iter": 1}))
 
-    monkeypatch.setattr(exact, "LogisticRegression", hasty)
+    monkeypatch.setattr(solvers, "LogisticRegression", hasty)
     deltas = np.random.default_rng(0).normal(size=(50, 4)) + 1
     settings = irl.model_copy(update={"loss": "logistic", "l2": 1e-4})
     with pytest.raises(UserError, match=r"does not reach .* irl\.l2 0\.0001: raise it"):
@@ -139,3 +143,37 @@ def test_exact_solutions_see_the_swapped_pairs(irl: Irl) -> None:
     signed = (run.signs(60, 3)[:, None] * delta).double().numpy()
     found = solve_heads(delta, delta, [run], settings).weight[0]
     np.testing.assert_allclose(found, solve(signed, settings), rtol=1e-4, atol=1e-6)
+
+
+def test_logistic_is_the_same_of_sparse_differences_and_by_newtons_method() -> None:
+    deltas = np.maximum(noisy(300, 6).double().numpy() - 0.5, 0)
+    for l2, temperature in ((1e-2, 1.0), (1e-4, 0.6)):
+        settings = {"l2": l2, "temperature": temperature}
+        dense = solve_logistic(deltas, **settings)
+        for other in (deltas, sparse.csr_array(deltas)):
+            for newton in (False, True):
+                found = solve_logistic(other, **settings, newton=newton)
+                np.testing.assert_allclose(found, dense, atol=1e-4)
+
+
+def test_ridge_counts_rows_as_often_as_they_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(solvers, "_BLOCK", 7)
+    generator = np.random.default_rng(0)
+    features, targets = generator.normal(size=(60, 5)), generator.normal(size=60)
+    counts = generator.integers(0, 4, 60).astype(float)
+    drawn = np.repeat(np.arange(60), counts.astype(int))
+    model = Ridge(alpha=0.03 * len(drawn), fit_intercept=False)
+    expected = model.fit(features[drawn], targets[drawn]).coef_
+    found = solve_ridge(features.astype(np.float32), targets, counts, l2=0.03)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_ridge_of_features_that_depend_on_each_other_needs_more_penalty() -> None:
+    features = np.repeat(np.random.default_rng(0).normal(size=(50, 2)) * 1e6, 3, axis=1)
+    with pytest.raises(UserError, match=r"irl\.l2 is 1e-30: too small"):
+        solve_ridge(features, np.ones(50), np.ones(50), l2=1e-30)
+
+
+def test_solvers_do_not_load_torch() -> None:
+    command = "import sys, inverse_rlhf.irl.solvers; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", command], check=True)

@@ -20,7 +20,7 @@ from inverse_rlhf.rewards.thresholds import THRESHOLDS
     "changes",
     [
         {"features": ["ngram"]},
-        {"features": ["sentiment", "keyword", "length"], "reward": "ensemble"},
+        {"features": ["sentiment", "keyword", "length_target", "questions"], "reward": "ensemble"},
         {"features": ["hidden_state", "ngram"], "reward": 1},
         {"reward": "ensemble"},
         {"blocks": 1},

@@ -19,6 +19,8 @@ from inverse_rlhf.irl.losses import (
 from inverse_rlhf.irl.runs import Run
 from inverse_rlhf.params import Irl, parse_params
 
+OF_MARGINS = [name for name, loss in LOSSES.items() if not loss.needs_policies]
+
 
 @pytest.mark.parametrize(
     ("loss", "expected"),
@@ -44,7 +46,7 @@ def test_which_losses_are_penalised_and_which_constrained(short: Irl) -> None:
     torch.testing.assert_close(constrained(weight, short), torch.tensor([[0.6, 0.8], [0.3, 0.4]]))
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", OF_MARGINS)
 def test_every_loss_has_a_gradient(short: Irl, loss: str) -> None:
     settings = short.model_copy(update={"loss": loss, "margin": 1.3, "temperature": 0.7})
     delta = torch.linspace(-3, 3, 24, dtype=torch.float64, requires_grad=True)  # no kink among them
@@ -56,7 +58,7 @@ def test_every_loss_has_a_gradient(short: Irl, loss: str) -> None:
     assert torch.autograd.gradcheck(lambda weight: head_penalty(weight, settings), head)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", OF_MARGINS)
 def test_every_loss_is_convex_and_bounded_below_or_held(short: Irl, loss: str) -> None:
     settings = short.model_copy(update={"loss": loss})
     values = pair_loss(torch.linspace(-1e3, 1e3, 2001, dtype=torch.float64), settings)
@@ -79,7 +81,7 @@ def test_a_new_loss_is_a_line_in_the_registry(
     with pytest.raises(UserError, match=r"^irl\.loss is 'exponential' in params\.yaml: it must be"):
         parse_params(_with_loss(raw_params, "exponential"))
     monkeypatch.setitem(LOSSES, "exponential", Loss(lambda d, params: torch.exp(-d)))
-    for loss in LOSSES:
+    for loss in [*OF_MARGINS, "exponential"]:
         assert parse_params(_with_loss(raw_params, loss)).irl.loss == loss
     settings = parse_params(_with_loss(raw_params, "exponential")).irl
     delta = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
@@ -89,8 +91,19 @@ def test_a_new_loss_is_a_line_in_the_registry(
     assert heads.weight[0].argmax() == 1
 
 
+def test_a_loss_that_needs_policies_is_known_and_none_of_margins(
+    raw_params: dict[str, Any], short: Irl
+) -> None:
+    settings = _with_loss(raw_params, "log_ratio")
+    settings["irl"] |= {"solver": "exact"}
+    assert parse_params(settings).irl.needs_policies
+    assert not short.needs_policies
+    with pytest.raises(AssertionError, match="log_ratio is no loss of margins"):
+        pair_loss(torch.ones(2), short.model_copy(update={"loss": "log_ratio"}))
+
+
 def test_an_unknown_loss_is_one_line_that_names_the_known_ones(raw_params: dict[str, Any]) -> None:
     with pytest.raises(UserError) as caught:
         parse_params(_with_loss(raw_params, "huber"))
-    known = "max_margin, hinge, logistic or squared"
+    known = "max_margin, hinge, logistic, squared or log_ratio"
     assert str(caught.value) == f"irl.loss is 'huber' in params.yaml: it must be {known}"

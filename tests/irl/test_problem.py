@@ -16,7 +16,7 @@ def test_pairs_are_rows_of_the_texts(
     pairs: pd.DataFrame, prompts: pd.DataFrame, reward_network: Model, irl: Irl, params: Params
 ) -> None:
     texts = all_texts(pairs, prompts)
-    problem = Problem(texts, reward_network, irl, params.parts, seed=0)
+    problem = Problem(texts, reward_network, irl, params.parts, params.compute, seed=0)
     for split, part in pairs.groupby("split"):
         aligned, base = problem.pairs(str(split)).T
         found = texts["text"].to_numpy()

@@ -6,11 +6,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from inverse_rlhf.features.text import NAMED
-from inverse_rlhf.irl import fit as fitting
+from inverse_rlhf.irl import key as run_keys
 from inverse_rlhf.irl import store
 from inverse_rlhf.irl.problem import Problem, all_texts
 from inverse_rlhf.irl.store import FITTING
@@ -32,7 +34,8 @@ def key_of(
         prompts: pd.DataFrame = prompts,
         parts: dict[str, Any] | None = None,
         seed: int = 0,
-        model: Model = reward_network,
+        model: Model | None = reward_network,
+        log_ratios: np.ndarray | None = None,
     ) -> str:
         settings = irl
         for name, value in changes.items():
@@ -41,7 +44,9 @@ def key_of(
                 value = getattr(settings, group).model_copy(update={inner: value})
             settings = settings.model_copy(update={group or inner: value})
         changed = params.parts.model_copy(update=parts or {})
-        return fitting._key(Problem(all_texts(pairs, prompts), model, settings, changed, seed))
+        compute = params.compute if model is None else model.compute
+        texts = all_texts(pairs, prompts)
+        return run_keys.run_key(Problem(texts, model, settings, changed, compute, seed, log_ratios))
 
     return key
 
@@ -134,11 +139,32 @@ def test_the_key_is_of_texts_weights_parts_and_seed(
     assert len(found) == 10
 
 
+def test_the_key_is_of_log_ratios_where_they_teach(key_of: Callable[..., str]) -> None:
+    white = {"loss": "log_ratio", "solver": "exact"}
+    found = {key_of(white, log_ratios=np.full((50, 2), value)) for value in (0.0, 1.0)}
+    assert len(found | {key_of(white)}) == 3
+
+
+def test_the_key_is_of_the_body_where_it_is_read(
+    key_of: Callable[..., str], reward_network: Model
+) -> None:
+    other = {"body": "elsewhere"}
+    keys = [key_of(other)]
+    with torch.no_grad():
+        reward_network.module.get_input_embeddings().weight[0, 0] += 1
+    assert key_of(other) not in [*keys, key_of({})]
+    for changes in (other, {"body": "none"}, {"pooling": "mean"}, {"blocks": 1}):
+        assert key_of(NGRAM | changes) == key_of(NGRAM)
+    assert key_of(NGRAM, model=None) == key_of(NGRAM)
+
+
 def test_parts_are_in_the_key_where_features_mean_them(key_of: Callable[..., str]) -> None:
     longer, other = {"length_target": 3}, {"keyword": "thanks"}
     for kind in ("hidden_state", "ngram"):
         assert key_of({"features": [kind]}, parts=longer) == key_of({"features": [kind]})
-    assert key_of({"features": ["length"]}, parts=longer) != key_of({"features": ["length"]})
+    assert key_of({"features": ["length_target"]}, parts=longer) != key_of(
+        {"features": ["length_target"]}
+    )
     assert key_of({"features": ["keyword"]}, parts=other) != key_of({"features": ["keyword"]})
 
 
@@ -154,7 +180,7 @@ def test_parts_are_in_the_key_of_a_new_feature(
 _NO_RESULT = {"params.py", "errors.py", "files.py", "parquet.py"}
 # What irl/fit.py does before and after the fits themselves.
 _AROUND_THE_FITS = {
-    *(f"irl/{name}.py" for name in ("export", "outliers", "store", "tables")),
+    *(f"irl/{name}.py" for name in ("export", "key", "outliers", "store", "tables")),
     *(f"rewards/{name}.py" for name in ("card", "recovered", "thresholds")),
     "progress.py",
 }

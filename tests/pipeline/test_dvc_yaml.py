@@ -5,7 +5,6 @@ from inverse_rlhf.stage import params_class
 import ast
 import importlib
 import re
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from inverse_rlhf.params import Group, Params
+from tests.pipeline.closures import PACKAGES, ROOT, closure, names
 
-ROOT = Path(__file__).parent.parent.parent
 # They check, or print: nothing that is written follows from them.
 EXEMPT = {
     "inverse_rlhf/params.py",
@@ -22,40 +21,6 @@ EXEMPT = {
     "inverse_rlhf/show/closing.py",
 }
 STAGES: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
-PACKAGES = ("inverse_rlhf", "stages")
-
-
-def names(entries: list[Any]) -> set[str]:
-    return {next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries}
-
-
-@cache
-def imported(path: Path) -> frozenset[Path]:
-    """The project's modules that a module imports itself."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            candidates = [node.module or ""] + [f"{node.module}.{a.name}" for a in node.names]
-        elif isinstance(node, ast.Import):
-            candidates = [alias.name for alias in node.names]
-        else:
-            continue
-        for name in candidates:
-            file = ROOT / (name.replace(".", "/") + ".py")
-            if name.split(".")[0] in PACKAGES and file.is_file():
-                found.add(file)
-    return frozenset(found)
-
-
-def closure(path: Path) -> set[str]:
-    todo, seen = [path], set()
-    while todo:
-        file = todo.pop()
-        if file not in seen and str(file.relative_to(ROOT)) not in EXEMPT:
-            seen.add(file)
-            todo.extend(imported(file))
-    return {str(file.relative_to(ROOT)) for file in seen}
 
 
 def test_stages_are_the_files() -> None:
@@ -66,7 +31,7 @@ def test_stages_are_the_files() -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_import_closure_is_the_code_deps(stage: str) -> None:
     code = {dep for dep in names(STAGES[stage]["deps"]) if dep.endswith(".py")}
-    assert code == closure(ROOT / "stages" / f"{stage}.py")
+    assert code == closure(ROOT / "stages" / f"{stage}.py", EXEMPT)
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -19,8 +19,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from inverse_rlhf.params import load_params
 from inverse_rlhf.rewards.recovered import load_irl_reward
+from tests.pipeline.projects import ROOT, copy_project, execute, ran
 
-ROOT = Path(__file__).parent.parent.parent
 LAST_THREE = ["maxmargin_irl", "rerl_with_irl_rm", "evaluate"]
 # Small, yet large enough that the properties below hold by a wide margin.
 SMALL = {
@@ -51,50 +51,11 @@ SMALL = {
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def execute(
-    folder: Path, *command: str, check: bool = True, threads: str = "2", **variables: str
-) -> subprocess.CompletedProcess[str]:
-    binaries = str(Path(sys.executable).parent)
-    environment = os.environ | {
-        "PATH": binaries + os.pathsep + os.environ["PATH"],
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads),
-        "HF_HUB_OFFLINE": "1",
-        "DVC_NO_ANALYTICS": "1",
-        "GIT_AUTHOR_NAME": "t",
-        "GIT_AUTHOR_EMAIL": "t@t",
-        "GIT_COMMITTER_NAME": "t",
-        "GIT_COMMITTER_EMAIL": "t@t",
-        **variables,
-    }
-    result = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    if check and result.returncode:
-        raise AssertionError(f"{command}: {result.stdout[-3000:]}\n{result.stderr[-3000:]}")
-    return result
-
-
-def ran(output: str) -> list[str]:
-    """The stages that DVC ran, from what it printed."""
-    lines = [line for line in output.splitlines() if line.startswith("Running stage")]
-    return [line.split("'")[1] for line in lines]
-
-
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The working tree as a repository of its own, after one `dvc repro`."""
     folder = tmp_path_factory.mktemp("clone") / "project"
-    files = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split("\0")
-    for name in filter(None, files):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+    copy_project(folder)
     other = "".join(f'{{"prompt": "The weather of day {day} was"}}\n' for day in range(40))
     (folder / "other.jsonl").write_text(other)
     execute(folder, "git", "init", "-q")

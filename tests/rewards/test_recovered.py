@@ -45,10 +45,10 @@ def test_broken_reward_is_one_line(
 def test_a_kind_that_is_not_known_is_one_line_that_names_it(
     tmp_path: Path, card: RewardCard, params: Params
 ) -> None:
-    own = card.model_copy(update={"features": ["emoji"]})
+    own = card.model_copy(update={"features": ["joy"]})
     IrlReward(None, SENTIMENT, own).save(tmp_path / "reward")
-    (tmp_path / "reward/linear.json").write_text('{"features": [{"kind": "emoji"}], "weight": [1]}')
-    with pytest.raises(UserError, match=r"linear\.json: .*emoji"):
+    (tmp_path / "reward/linear.json").write_text('{"features": [{"kind": "joy"}], "weight": [1]}')
+    with pytest.raises(UserError, match=r"linear\.json: .*joy"):
         load_irl_reward(tmp_path / "reward", params.compute)
 
 

@@ -23,9 +23,11 @@ class Fixed:
 def test_combined_reward_is_the_weighted_sum() -> None:
     parts: Any = {
         kind: LinearTextReward([named_feature(kind, PARTS)], np.ones(1))
-        for kind in ("keyword", "length")
+        for kind in ("keyword", "length_target")
     }
-    found = CombinedReward(parts, {"keyword": 2.0, "length": -1.0}).score(["please", "one two"])
+    found = CombinedReward(parts, {"keyword": 2.0, "length_target": -1.0}).score(
+        ["please", "one two"]
+    )
     np.testing.assert_allclose(found, [2 + 0.5, 0.0])
 
 
@@ -44,7 +46,7 @@ def test_toxicity_alone_is_the_classifier_itself(reward_sum: RewardSum, params: 
 
 
 def test_parts_are_named_features_with_their_weights(reward_sum: RewardSum) -> None:
-    weights = {"toxicity": 0.0, "keyword": 2.0, "length": -1.0, "sentiment": 0.0}
+    weights = {"toxicity": 0.0, "keyword": 2.0, "length_target": -1.0, "sentiment": 0.0}
 
     def unused() -> Fixed:
         raise AssertionError("no classifier is needed")

@@ -43,7 +43,12 @@ def runs() -> pd.DataFrame:
 
 
 def draw(
-    scores: pd.DataFrame, runs: pd.DataFrame, card: RewardCard, folder: Path
+    scores: pd.DataFrame,
+    runs: pd.DataFrame,
+    card: RewardCard,
+    folder: Path,
+    *,
+    control: bool = True,
 ) -> dict[str, bytes]:
     rate = {"toxicity_rate": 0.4, "toxicity_rate_low": 0.3, "toxicity_rate_high": 0.5}
     curve = pd.DataFrame(
@@ -56,8 +61,12 @@ def draw(
     index = pd.MultiIndex.from_product([range(3), range(3)], names=["run", "other_run"])
     correlations = pd.DataFrame({"spearman": 1.0}, index=index).reset_index()
     curves = {"rlhf": curve, "rerl": curve}
+    generator = np.random.default_rng(1)
+    margins = {"recovered": generator.normal(1, 1, 90), "shuffled": generator.normal(0, 1, 270)}
+    margins = {name: margins[name] for name in margins if control or name == "recovered"}
     cuts = {"threshold": card.thresholds["otsu"], "cut": 0.0}
-    draw_figures(scores, runs, rewards, policies, curves, correlations, card.run, folder, **cuts)
+    known = (scores, runs, rewards, policies, curves, correlations, margins)
+    draw_figures(*known, card.run, folder, **cuts)
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
@@ -65,7 +74,7 @@ def test_all_figures_the_same_twice(
     scores: pd.DataFrame, runs: pd.DataFrame, card: RewardCard, tmp_path: Path
 ) -> None:
     first = draw(scores, runs, card, tmp_path / "one")
-    assert len(first) == 8
+    assert len(first) == 9
     assert all(len(content) > 5000 and content[:4] == b"\x89PNG" for content in first.values())
     assert first == draw(scores, runs, card, tmp_path / "two")
 
@@ -74,7 +83,7 @@ def test_one_class_is_drawn(
     scores: pd.DataFrame, runs: pd.DataFrame, card: RewardCard, tmp_path: Path
 ) -> None:
     civil = scores.assign(true_reward=scores["true_reward"].abs() + 1)
-    assert len(draw(civil, runs, card, tmp_path / "one")) == 8
+    assert len(draw(civil, runs, card, tmp_path / "one", control=False)) == 9
     assert roc_points(civil, 0.0).empty
 
 

@@ -1,0 +1,166 @@
+"""Pairs for an audit from anyone's files, and their prompts shared out to the splits."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from inverse_rlhf.data.given_file import SPLITS, GivenFile, open_given
+from inverse_rlhf.data.given_formats import RATIOS, from_one_file, from_two_files
+from inverse_rlhf.data.read_file import named, shown
+from inverse_rlhf.errors import UserError
+from inverse_rlhf.parquet import CATEGORY, table_schema, write_table
+
+GIVEN_PAIRS = table_schema(
+    ("prompt_id", pa.int64()),
+    ("sample", pa.int32()),
+    ("prompt", pa.string()),
+    ("base_completion", pa.string()),
+    ("aligned_completion", pa.string()),
+    ("split", CATEGORY),
+    ("category", pa.string(), True),
+    ("base_score", pa.float64(), True),
+    ("aligned_score", pa.float64(), True),
+    ("base_log_ratio", pa.float64(), True),
+    ("aligned_log_ratio", pa.float64(), True),
+)
+ROLES = ("prompt", "base", "aligned", "category", "base_score", "aligned_score")
+FEWEST_PROMPTS = 10
+
+
+@dataclass(frozen=True)
+class GivenPairs:
+    """Pairs as they were found.
+
+    Attributes:
+        table: GIVEN_PAIRS; the column split is there only where a file has it.
+        facts: counts: pairs, prompts; same (pairs of two equal answers), empty_base, empty_aligned;
+            repeated_base, repeated_aligned (answers that began with their prompt, which is cut);
+            left_out_prompts (which one of two files lacks), left_out_rows (of other splits),
+            left_out_undivided (rows of which it cannot be known where answers begin).
+    """
+
+    table: pd.DataFrame
+    facts: dict[str, int]
+
+
+def read_given_pairs(
+    paths: Sequence[Path | str], *, columns: Mapping[str, str] | None = None, key: str = "pairs"
+) -> GivenPairs:
+    """Read one file of pairs or two files of answers, in a format that `given_formats` lists.
+
+    - Rows of one prompt are its samples 0, 1, ... in the file's order.
+    - Two files are joined by the prompt's text, the k-th answer with the k-th. Where one side has
+      fewer they are repeated in turn: a prompt's pairs are one cluster, however many they are.
+    - Where every answer of a side begins with its prompt, the prompt is cut from them.
+    - An implicit prompt is found as `dialogues.parted` says. Preferences that share no beginning
+      are refused: without prompts they cannot be shared out.
+    - A column split counts if irl is in it, and then rows of splits other than irl, valid and test
+      are left out. Somebody else's, as train and test, does not count.
+
+    Args:
+        columns: a column's name by role: prompt, base, aligned, category, base_score,
+            aligned_score; base and base_score are of the first of two files, their like of the
+            second.
+        key: the setting that names the files, for the messages.
+
+    Raises:
+        UserError: an unreadable file, a column that is absent or doubtful, a null or a number for
+            a text, no prompt that both files have, a prompt in two splits.
+    """
+    columns = dict(columns or {})
+    unknown = [role for role in columns if role not in ROLES]
+    if unknown:
+        raise UserError(f"{key}: columns has the role {unknown[0]!r}: roles are {', '.join(ROLES)}")
+    if len(paths) not in (1, 2):
+        raise UserError(
+            f"{key}: {len(paths)} files are named: name one of pairs, or two of answers"
+        )
+    files = [open_given(Path(path), key, columns) for path in paths]
+    table = from_one_file(files[0]) if len(files) == 1 else from_two_files(files[0], files[1])
+    if table.empty:
+        files[0].fail("has no row of which it is known where the answers begin: name its prompts")
+    table.insert(0, "prompt_id", pd.factorize(table["prompt"])[0].astype(np.int64))
+    table.insert(1, "sample", table.groupby("prompt_id").cumcount().astype(np.int32))
+    _check_splits(table, files[0])
+    table = table.assign(**{name: np.nan for name in RATIOS if name not in table})
+    present = [name for name in GIVEN_PAIRS.names if name in table]
+    return GivenPairs(table[present].reset_index(drop=True), _facts(table, files))
+
+
+def write_given_pairs(table: pd.DataFrame, path: Path | str) -> None:
+    """Write GIVEN_PAIRS for `read_given_pairs`, without the column split where there is none."""
+    fields = [field for field in GIVEN_PAIRS if field.name != "split" or "split" in table]
+    write_table(table, path, pa.schema(fields))
+
+
+def share_out(
+    table: pd.DataFrame, shares: Mapping[str, float], *, seed: int, key: str = "audit.splits"
+) -> pd.DataFrame:
+    """The table with each prompt in one split, at random; splits that it has are kept.
+
+    A prompt's split depends on all the prompts' texts and the seed, not on the order of rows.
+
+    Args:
+        shares: of the prompts, by split: irl, valid and test, which sum to 1.
+        key: the setting that holds the shares, for the messages.
+
+    Raises:
+        UserError: a split gets fewer than FEWEST_PROMPTS prompts.
+    """
+    prompts = sorted(set(table["prompt"]))
+    if "split" in table:
+        sizes = {name: table.loc[table["split"] == name, "prompt"].nunique() for name in SPLITS}
+        remedy = "add prompts to it, or drop the files' column 'split'"
+    else:
+        sizes = _sizes(len(prompts), shares)
+        enough = math.ceil(FEWEST_PROMPTS * sum(shares.values()) / min(shares.values()))
+        remedy = f"give {enough} prompts or more, or change the shares"
+    if min(sizes.values()) < FEWEST_PROMPTS:
+        counts = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise UserError(
+            f"{key}: the pairs have {len(prompts)} prompts, by split {counts}; every split needs "
+            f"{FEWEST_PROMPTS} or more: {remedy}"
+        )
+    if "split" in table:
+        return table
+    order = np.random.default_rng(seed).permutation(len(prompts))
+    names = np.repeat(list(sizes), list(sizes.values()))
+    split = {prompts[place]: name for place, name in zip(order, names, strict=True)}
+    shared = table.assign(split=[split[prompt] for prompt in table["prompt"]])
+    return shared[[name for name in GIVEN_PAIRS.names if name in shared]]
+
+
+def _sizes(prompts: int, shares: Mapping[str, float]) -> dict[str, int]:
+    ends = np.cumsum([0, *(shares[name] for name in SPLITS)])
+    sizes = np.diff(np.rint(ends / ends[-1] * prompts).astype(int))
+    return dict(zip(SPLITS, sizes.tolist(), strict=True))
+
+
+def _check_splits(table: pd.DataFrame, file: GivenFile) -> None:
+    if "split" in table:
+        splits = table.groupby("prompt")["split"].unique()
+        several = splits[splits.map(len) > 1]
+        if len(several):
+            file.fail(
+                f"has the prompt {shown(several.index[0])} in the splits "
+                f"{named(several.iloc[0])}: put all its rows in one"
+            )
+
+
+def _facts(table: pd.DataFrame, files: Sequence[GivenFile]) -> dict[str, int]:
+    base, aligned = table["base_completion"], table["aligned_completion"]
+    facts = {
+        "pairs": len(table),
+        "prompts": table["prompt_id"].nunique(),
+        "same": int((base == aligned).sum()),
+        "empty_base": int((base == "").sum()),
+        "empty_aligned": int((aligned == "").sum()),
+    }
+    kinds = ["repeated_base", "repeated_aligned"]
+    kinds += ["left_out_prompts", "left_out_rows", "left_out_undivided"]
+    return facts | {kind: sum(file.facts.get(kind, 0) for file in files) for kind in kinds}

@@ -1,0 +1,31 @@
+"""What both policies say of the pairs' completions, where both are at hand."""
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from inverse_rlhf.data.tables import completions_of, pair_rows
+from inverse_rlhf.errors import UserError
+from inverse_rlhf.models.checkpoints import Model
+from inverse_rlhf.policies.likelihood import KEYS, likelihood_table
+
+
+def pair_log_ratios(
+    pairs: pd.DataFrame, aligned: Model, base: Model, *, max_new_tokens: int
+) -> Float[np.ndarray, "pairs 2"]:
+    """log pi_aligned(y|x) / pi_base(y|x), nats, of each pair's aligned and base completion.
+
+    Args:
+        pairs: the pairs table, or rows of it.
+        max_new_tokens: with which the completions were sampled, see `likelihood_table`.
+
+    Raises:
+        UserError: a likelihood is not finite.
+    """
+    rows = completions_of(pairs)
+    found = likelihood_table(rows, aligned, base, max_new_tokens=max_new_tokens)
+    keys = pd.MultiIndex.from_frame(rows[KEYS].astype({"split": str, "source": str}))
+    ratio = (found["nll"] - found["own_nll"]).reindex(keys).to_numpy(dtype=np.float64)
+    if not np.isfinite(ratio).all():
+        raise UserError("the policies' likelihoods of the pairs' completions are not finite")
+    return np.asarray(ratio[pair_rows(rows)])

@@ -1,0 +1,211 @@
+"""LoRA adapters: found in a folder or on the hub, and merged into the base model they name."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+from transformers.utils.peft_utils import find_adapter_config_file
+
+from inverse_rlhf.errors import UserError
+
+_CONFIG = "adapter_config.json"
+_WEIGHTS = "adapter_model.safetensors"
+TOKENIZER_FILES = ("tokenizer*.json", "vocab.*", "*.model")
+# They start from parts of the base's weights and leave the rest of these as the base, so that the
+# saved A and B add up with a base that is nowhere saved.
+_CHANGE_THE_BASE = ("pissa", "corda", "olora", "loftq", "lora_ga")
+# Of the outputs' size, what rounding may make of them in the order of the products.
+_ROUNDING = 1e-3
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA adapter, read but not applied.
+
+    Attributes:
+        folder: with its files.
+        base: folder or hub id of the model that it adapts.
+        base_revision: commit, tag or branch of a hub id, where the adapter names one.
+        config: peft's.
+        weights: by their names in the file.
+    """
+
+    folder: Path
+    base: str
+    base_revision: str | None
+    config: Any
+    weights: dict[str, torch.Tensor]
+
+    @property
+    def task(self) -> str | None:
+        """What it was trained as, in peft's words: CAUSAL_LM, SEQ_CLS or others."""
+        task = self.config.task_type
+        return None if task is None else str(getattr(task, "value", task))
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether its folder has a tokenizer of its own."""
+        return any(list(self.folder.glob(pattern)) for pattern in TOKENIZER_FILES)
+
+    @property
+    def whole(self) -> dict[str, torch.Tensor]:
+        """The weights that it brings instead of changes to them, by their names in the base."""
+        return {
+            name.removeprefix("base_model.model."): value
+            for name, value in self.weights.items()
+            if "lora_" not in name
+        }
+
+
+def find_adapter(source: str | Path, name: str, *, revision: str | None) -> Adapter | None:
+    """The adapter in a folder or under a hub id, or None where there is none.
+
+    A hub id that has both an adapter and a whole model is taken for the adapter, as transformers
+    does; a folder that has both is refused.
+
+    Args:
+        name: of the source, for messages.
+
+    Raises:
+        UserError: an adapter that is not LoRA, that was trained from changed base weights, that has
+            no safetensors weights or names no base, or is unknown to this version of peft.
+        OSError: the hub has no such id or revision.
+    """
+    if find_adapter_config_file(str(source), revision=revision) is None:
+        return None
+    folder = Path(source)
+    if not folder.is_dir():
+        from huggingface_hub import snapshot_download
+
+        wanted = ["adapter_*", "chat_template*", "*token*", "vocab*", "merges.txt", "*.model"]
+        folder = Path(snapshot_download(str(source), revision=revision, allow_patterns=wanted))
+    elif [path for path in folder.glob("*.safetensors") if path.name != _WEIGHTS]:
+        raise UserError(
+            f"{name} has both an adapter ({_CONFIG}) and the weights of a whole model: "
+            "keep one of them in the folder"
+        )
+    return _read(folder, name)
+
+
+def _read(folder: Path, name: str) -> Adapter:
+    from peft import LoraConfig, PeftConfig, __version__
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        content = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{name}: its {_CONFIG} is not JSON: {error}") from None
+    kind = content.get("peft_type") if isinstance(content, dict) else None
+    if kind != "LORA":
+        raise UserError(
+            f"{name} is an adapter of peft_type {kind!r}, only LORA is merged into its base: "
+            "merge it yourself and name the merged folder"
+        )
+    fields = LoraConfig.__dataclass_fields__.keys() | {"runtime_config"}
+    unknown = [key for key, value in content.items() if key not in fields and value]
+    if unknown:
+        raise UserError(
+            f"{name}: its {_CONFIG} sets {unknown[0]}, which peft {__version__} does not know: "
+            "update peft, or merge it yourself and name the merged folder"
+        )
+    start = content.get("init_lora_weights")
+    if isinstance(start, str) and start.lower().startswith(_CHANGE_THE_BASE):
+        raise UserError(
+            f"{name}: its init_lora_weights is {start!r}, which also changes the base's weights: "
+            "save it as a plain LoRA, or merge it yourself and name the merged folder"
+        )
+    base = content.get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise UserError(
+            f"{name} names no base model: set base_model_name_or_path in its {_CONFIG} to a folder "
+            "or a hub id"
+        )
+    if not (folder / _WEIGHTS).is_file():
+        other = " but an adapter_model.bin" if (folder / "adapter_model.bin").is_file() else ""
+        raise UserError(
+            f"{name} has no {_WEIGHTS}{other}: only safetensors are loaded, convert the weights"
+        )
+    try:
+        config = PeftConfig.from_pretrained(str(folder))
+        weights = load_file(folder / _WEIGHTS)
+    except (TypeError, ValueError, SafetensorError) as error:
+        raise UserError(f"{name}: the adapter cannot be loaded: {_line(error)}") from None
+    return Adapter(folder, _base_of(base, folder, name), content.get("revision"), config, weights)
+
+
+def _base_of(base: str, folder: Path, name: str) -> str:
+    """The folder of the base, or its hub id."""
+    for path in (Path(base).expanduser(), folder / base):
+        if path.is_dir():
+            if path.resolve() == folder.resolve():
+                raise UserError(
+                    f"{name} names itself as its base model: set base_model_name_or_path in its "
+                    f"{_CONFIG} to the model that it was trained from"
+                )
+            return str(path)
+    if base.startswith((".", "/", "~")) or base.count("/") > 1:
+        raise UserError(
+            f"{name}: its base model {base} is not a folder: set base_model_name_or_path in its "
+            f"{_CONFIG} to one, or to a hub id"
+        )
+    return base
+
+
+def merge(model: PreTrainedModel, adapter: Adapter, name: str) -> PreTrainedModel:
+    """The base model with the adapter merged into its weights, in evaluation mode.
+
+    Args:
+        model: the base, changed in place.
+        name: of the adapter, for messages.
+
+    Raises:
+        UserError: the adapter's weights do not match the base, or merged weights would compute
+            something else than the adapter beside the base does.
+    """
+    from peft import PeftModel
+    from peft.utils import set_peft_model_state_dict
+
+    misfit = f"{name}: the adapter does not match its base model {adapter.base}: "
+    adapter.config.inference_mode = True
+    try:
+        beside = PeftModel(model, adapter.config)
+        found: Any = set_peft_model_state_dict(beside, adapter.weights)
+    except KeyError as error:
+        raise UserError(f"{misfit}it lacks {error.args[0]}") from None
+    except (AttributeError, ImportError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(misfit + _line(error)) from None
+    # Weights of the base are not in the file: those of the adapter have its name, "default".
+    missing = sorted(key for key in found.missing_keys if "default" in key.split("."))
+    for keys, what in ((missing, "it lacks"), (sorted(found.unexpected_keys), "no place for")):
+        if keys:
+            more = f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
+            raise UserError(f"{misfit}{what} {keys[0]}{more}")
+    expected = _outputs(beside.eval())
+    merged = beside.merge_and_unload()
+    difference = (_outputs(merged) - expected).abs().max()
+    # Where not a number, the weights are broken, which is said of them whoever brought them.
+    if difference > _ROUNDING * (1 + expected.abs().max()):
+        raise UserError(
+            f"{name}: merged into its base model {adapter.base} the adapter computes something "
+            "else than beside it (tied embeddings, or a kind of LoRA that cannot be merged): "
+            "merge it yourself and name the merged folder"
+        )
+    return merged.requires_grad_(True).eval()
+
+
+@torch.no_grad()
+def _outputs(model: Any) -> torch.Tensor:
+    """What a model makes of its first tokens: logits or hidden states."""
+    ids = torch.arange(min(16, model.get_input_embeddings().weight.shape[0]))
+    return model(input_ids=ids[None])[0].float()
+
+
+def _line(error: Exception) -> str:
+    """The first line of an error that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith("Error(s) in loading")]
+    return (told or lines or [repr(error)])[0]

@@ -1,0 +1,165 @@
+"""Files of anyone: each kind reads the same, and what could be read in two ways is one line."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from inverse_rlhf.data.read_file import kind_of, read_frame
+from inverse_rlhf.errors import UserError
+
+ROWS: list[dict[str, Any]] = [
+    {"text": "one, two\nthree", "toxic": 1},
+    {"text": 'say "no"\u2028 now', "toxic": 0},
+    {"text": "ü 日本", "toxic": None},
+]
+LINES = "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS)
+BOM = b"\xef\xbb\xbf"
+
+
+def contents() -> dict[str, bytes]:
+    frame = pd.DataFrame(ROWS)
+    csv = frame.to_csv(index=False).encode()
+    array = json.dumps(ROWS, indent=1).encode()
+    lines = LINES.encode()
+    return {
+        "a.csv": csv,
+        "A.CSV": csv,
+        "bom.csv": BOM + csv,
+        "windows.csv": frame.to_csv(index=False, lineterminator="\r\n").encode(),
+        "blank.csv": csv.replace(b"toxic\n", b"toxic\n\n") + b"\n\n",
+        "a.csv.gz": gzip.compress(csv),
+        "a.jsonl": lines,
+        "a.JSONL": b"\n" + lines.replace(b"\n", b"\r\n\n") + b"\n",
+        "bom.jsonl": BOM + lines,
+        "a.jsonl.gz": gzip.compress(lines),
+        "a.json": array,
+        "bom.Json": BOM + array,
+        "a.json.gz": gzip.compress(array),
+        "lines.json": lines,
+        "array.jsonl": array,
+    }
+
+
+@pytest.mark.parametrize("name", contents())
+def test_every_kind_reads_the_same(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(contents()[name])
+    found = read_frame(path, "key")
+    assert list(found) == ["text", "toxic"]
+    assert found["text"].tolist() == [row["text"] for row in ROWS]
+    assert found["toxic"].tolist()[:2] == [1, 0]
+    assert found["toxic"].isna().tolist() == [False, False, True]
+    assert found.index.tolist() == [0, 1, 2]
+
+
+def test_parquet_of_every_string_type_and_a_folder(tmp_path: Path) -> None:
+    texts = ["a", None, "c"]
+    types = [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())]
+    for number, kind in enumerate(types):
+        table = pa.table({"text": pa.array(texts, pa.string()).cast(kind), "n": [1, 2, 3]})
+        pq.write_table(table, tmp_path / f"{number}.parquet")
+        found = read_frame(tmp_path / f"{number}.parquet", "key")
+        assert [None if pd.isna(text) else text for text in found["text"]] == texts, kind
+    (tmp_path / "notes.txt").write_text("not read")
+    found = read_frame(tmp_path, "key")
+    assert found["n"].tolist() == [1, 2, 3] * 3
+    assert found.index.tolist() == list(range(9))
+
+
+def test_an_index_is_a_column(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"text": ["a", "b"], "n": [1, 2]}).set_index("text")
+    frame.to_parquet(tmp_path / "a.parquet")
+    found = read_frame(tmp_path / "a.parquet", "key")
+    assert found["text"].tolist() == ["a", "b"]
+
+
+def test_types_of_csv_columns(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("number,boolean,text,mixed,none\n1.5,True,None,1,\n,false,nan,x,\n")
+    found = read_frame(path, "key")
+    assert found["number"][0] == 1.5
+    assert np.isnan(found["number"][1])
+    assert found["boolean"].tolist() == [True, False]
+    assert found["text"].tolist() == ["None", "nan"]
+    assert found["mixed"].tolist() == ["1", "x"]
+    assert found["none"].isna().all()
+
+
+def test_a_key_that_rows_lack_is_null_and_numbers_stay_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"a": 12345678901234567}\n{"b": [{"role": "user"}]}\n')
+    found = read_frame(path, "key")
+    assert found["a"].tolist() == [12345678901234567, None]
+    assert found["b"].tolist() == [None, [{"role": "user"}]]
+
+
+def test_kinds() -> None:
+    assert kind_of("x/a.JSONL.GZ") == ".jsonl.gz"
+    assert kind_of(Path("a.b.parquet")) == ".parquet"
+    for name in ("a.parquet.gz", "a.gz", "a", "someone/set", "csv", ".csv", "a.txt", "a.tsv"):
+        assert kind_of(name) is None, name
+
+
+SHIFTED = b"text,reply,toxic\nyou,go away,1,0,\nnice,thanks,0\n"
+BAD: list[tuple[str, bytes, str]] = [
+    ("a.csv", b"", "is empty"),
+    ("a.csv", b" \n\n", "is empty"),
+    ("a.jsonl", BOM, "is empty"),
+    ("a.json", b"[]", "is empty"),
+    ("a.csv.gz", gzip.compress(b""), "is empty"),
+    ("a.txt", b"text", r"is not a \.parquet, \.csv, \.json or \.jsonl file .* nor a folder"),
+    ("a.csv", SHIFTED, r"row 0 \(line 2\) has 5 fields, the header has 3, .* last field is ''"),
+    ("a.csv", b"a,b\n1,2\n\n3\n", r"row 1 \(line 4\) has 1 fields, the header has 2"),
+    ("a.csv", b'a,b\n"x\ny",2\n3,4,5\n', r"row 1 \(line 4\) has 3 fields"),
+    ("a.csv", b'a,b\n"say \\"no\\" now",1\n', r"row 0 \(line 2\): .* not with a backslash"),
+    ("a.csv", b'a,b\n1,2\n"open,1\n', r"row 1 \(line 3\): .*double"),
+    ("a.csv", b"a,b,a\n1,2,3\n", "the header has 'a' twice"),
+    ("a.csv", b"text\n\xff\xfe\n", "not UTF-8 at byte 5"),
+    ("a.csv", "text\na\n".encode("utf-16"), "not UTF-8 at byte 0"),
+    ("a.csv.gz", b"text\na\n", r"cannot be read as \.csv\.gz"),
+    ("a.csv.gz", gzip.compress(b"text\n" + b"a\n" * 99)[:-9], r"cannot be read as \.csv\.gz"),
+    ("a.jsonl", b'{"a": 1}\n\n{"a": 2\n', r"row 1 \(line 3\) is not a JSON object: .* one object"),
+    ("a.jsonl", b'{"a": 1}\n[1]\n', r"row 1 is \[1\], not an object"),
+    ("a.json", b'[{"a": 1}, 2]', "row 1 is 2, not an object"),
+    ("a.json", b'[{"a": 1}, ', r"cannot be read as \.json"),
+    ("a.json", b'{\n"a": 1\n}', r"row 0 \(line 1\) is not a JSON object"),
+    ("a.jsonl", b'{"a": 1, "a": 2}\n', r"row 0 \(line 1\): the key 'a' is there twice"),
+    ("a.json", b'[{"a": {"b": 1, "b": 1}}]', "the key 'b' is there twice"),
+    ("a.jsonl", b'{"a": ' + b"[" * 10**5 + b"\n", r"cannot be read as \.jsonl"),
+    ("a.parquet", b"no parquet", r"cannot be read as \.parquet"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), BAD)
+def test_bad_files(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as caught:
+        read_frame(path, "some.key")
+    assert str(caught.value).startswith(f"some.key: {path} ")
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_folders_and_missing_files(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"key: .*none\.csv does not exist"):
+        read_frame(tmp_path / "none.csv", "key")
+    with pytest.raises(UserError, match="is a folder without"):
+        read_frame(tmp_path, "key")
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "a.parquet")
+    pd.DataFrame({"b": [1]}).to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(UserError, match=r"b\.parquet has the columns 'b', but a\.parquet .* 'a'"):
+        read_frame(tmp_path, "key")
+
+
+def test_columns_twice_in_parquet(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="a column is there twice among 'a', 'a'"):
+        read_frame(tmp_path / "a.parquet", "key")
