@@ -290,12 +290,12 @@ def test_log_ratios_count_only_where_all_are_there(world: World) -> None:
 @pytest.mark.usefixtures("asked")
 @pytest.mark.parametrize("sign", [1, -1])
 def test_length_is_turned_by_the_fitted_pairs(sign: int) -> None:
-    """In the test pairs it is the other way round: the control says so."""
+    """In all others it is the other way round: the control says so."""
     world = make({})
-    values, irl, test = world.values, world.rows("irl"), world.rows("test")
+    values, irl = world.values, world.rows("irl")
     values["aligned"][:, at("length")] = 0
-    values["base"][irl, at("length")] = -sign * np.where(np.arange(irl.sum()) % 4, 1, -1)
-    values["base"][test, at("length")] = sign * np.where(np.arange(test.sum()) % 4, 1, -1)
+    values["base"][irl, at("length")] = -sign * np.where(np.arange(irl.sum()) % 3, 1, -1)
+    values["base"][~irl, at("length")] = sign * np.where(np.arange((~irl).sum()) % 4, 1, -1)
     length = measure(world.pairs, values, settings()).report["controls"]["length"]
     assert length["longer"] is (sign > 0)
     assert length["value"] == pytest.approx(0.25)

@@ -104,12 +104,10 @@ def test_settings_of_one_audit_rerun_that_one(project: Path) -> None:
     content = settings(project)
     content["audits"]["joined"]["set"] = {"runs": 11, "ngram.max_n": 1}
     write_settings(project, content)
-    other = (project / "audit/results/file/audit.json").read_bytes()
-    assert ran(execute(project, *REPRO).stdout) == [
+    assert ran(execute(project, *REPRO, "--dry").stdout) == [
         "audit/dvc.yaml:audit@joined",
         "audit/dvc.yaml:compare",
     ]
-    assert (project / "audit/results/file/audit.json").read_bytes() == other
 
 
 def test_an_unknown_setting_is_one_line(project: Path) -> None:
