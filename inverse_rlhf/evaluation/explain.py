@@ -39,11 +39,16 @@ class RewardPaths:
         self._encoded = encode(self._texts, base)
         self._lengths = np.array([len(ids) for ids in self._encoded["input_ids"]])
         self._hidden = np.zeros(self._lengths.sum(), dtype=np.float32)
-        if reward.body is not None:
+        # Another body reads other tokens, and an encoder's states know what follows them.
+        self._by_token = reward.body is not None and reward.reading.body == "sequence_classifier"
+        if self._by_token and reward.body is not None:
             self._hidden = _hidden_along(self._encoded, reward.body, reward.reading.pooling)
 
     def whole(self) -> dict[str, float]:
         """The rewards of the whole texts, by text."""
+        if self._reward.body is not None and not self._by_token:
+            values = self._reward.score(self._texts)
+            return dict(zip(self._texts, values.tolist(), strict=True))
         values = self._hidden[self._lengths.cumsum() - 1]
         if self._reward.text is not None:
             values = values + self._reward.text.score(self._texts)
@@ -57,9 +62,9 @@ class RewardPaths:
 
         Returns:
             The token_credits table, a row a token; position counts from 0. No rows where the reward
-            reads no mean of hidden states.
+            reads no mean of the base policy's hidden states.
         """
-        if self._reward.body is None or self._reward.reading.pooling != "mean":
+        if not self._by_token or self._reward.reading.pooling != "mean":
             return pd.DataFrame(columns=TOKEN_CREDITS.names)
         encoded, tokenizer, values = self._encoded, self._base.tokenizer, self._hidden
         if self._reward.text is not None:

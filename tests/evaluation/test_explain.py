@@ -1,10 +1,12 @@
 """A recovered reward along the tokens of texts ends at the reward of the whole."""
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from inverse_rlhf.data.tables import texts_of
 from inverse_rlhf.evaluation.explain import RewardPaths
@@ -56,3 +58,27 @@ def test_whole_is_the_reward_of_the_text(reward_network: Model, card: RewardCard
         np.testing.assert_allclose(by_text["credit"].sum(), expected, atol=1e-5)
         np.testing.assert_allclose(by_text["reward"].last(), expected, atol=1e-5)
         assert by_text["source"].first().tolist() == rows["source"].tolist()
+
+
+def test_another_body_is_read_whole(reward_network: Model, card: RewardCard) -> None:
+    """Its tokens are not the base policy's: there is nothing along the tokens."""
+    rows = pd.DataFrame(
+        {
+            "prompt_id": range(2),
+            "sample": 0,
+            "source": ["base", "aligned"],
+            "prompt": ["About the map", "On the list"],
+            "completion": COMPLETIONS[:2],
+        }
+    )
+    body = replace(reward_network, module=reward_network.module.base_model)
+    head = torch.randn(
+        1, body.module.config.hidden_size, generator=torch.Generator().manual_seed(0)
+    )
+    reading = card.model_copy(update={"pooling": "mean", "body": "body"})
+    reward = IrlReward(body, None, reading, head)
+    paths = RewardPaths(rows, reward, reward_network)
+    texts = texts_of(rows)
+    found = [paths.whole()[text] for text in texts]
+    np.testing.assert_allclose(found, reward.score(texts), atol=1e-6)
+    assert paths.token_credits().empty
