@@ -15,14 +15,15 @@ rejected; two files hold the answers of one model each and are joined by prompt.
 loaded for them. Settings are those of audit/params.yaml.
 """
 
-from inverse_rlhf.stage import die_with_parent, quieten, seed_everything
+from inverse_rlhf.stage import quieten, seed_everything
 
 import argparse
 import contextlib
 import inspect
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from typing import Any
 import pandas as pd
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from threadpoolctl import threadpool_limits
 
 from inverse_rlhf.audit_params import (
     AuditParams,
@@ -39,13 +41,13 @@ from inverse_rlhf.audit_params import (
     load_audit_params,
     settings_of,
 )
-from inverse_rlhf.data.given_pairs import read_given_pairs, share_out
+from inverse_rlhf.data.given_pairs import GIVEN_PAIRS, read_given_pairs, share_out
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.evaluation.audit_tables import EXAMPLES, FOUND_OBJECTIVES, MARGINS
 from inverse_rlhf.evaluation.objectives import Measured, measure
 from inverse_rlhf.evaluation.pair_features import objective_values
 from inverse_rlhf.evaluation.verdict import verdict
-from inverse_rlhf.files import atomic, write_json
+from inverse_rlhf.files import atomic, remove, write_json
 from inverse_rlhf.parquet import write_table
 from inverse_rlhf.rewards.objective_reward import ObjectiveReward
 from inverse_rlhf.show.audit_report import markdown
@@ -72,6 +74,7 @@ class Audited:
         """
         folder = Path(folder)
         measured = self.measured
+        remove(folder / "audit.json")  # of an earlier audit: it says that the rest is whole
         write_table(measured.objectives, folder / "objectives.parquet", FOUND_OBJECTIVES)
         write_table(measured.margins, folder / "margins.parquet", MARGINS)
         write_table(measured.examples, folder / "examples.parquet", EXAMPLES)
@@ -98,6 +101,10 @@ def audit(
         UserError: too few prompts, or both sides are the same in every pair.
     """
     started = time.monotonic()
+    lacking = [name for name in GIVEN_PAIRS.names if name not in pairs and name != "split"]
+    if lacking or pairs.empty:
+        what = f"have no column {lacking[0]}" if lacking else "are none"
+        raise UserError(f"the pairs {what}: read them by read_given_pairs")
     if (pairs["base_completion"] == pairs["aligned_completion"]).all():
         raise UserError(
             f"both sides are the same in all {len(pairs)} pairs: there is nothing to audit"
@@ -105,7 +112,9 @@ def audit(
     if settings is None:
         settings = settings_of(load_audit_params(), {}, "audit")
     shared = share_out(pairs, settings.audit.splits.model_dump(), seed=settings.seed)
-    measured = measure(shared, objective_values(shared), settings)
+    # Hundreds of small problems: more threads wait for each other, and round by their number.
+    with threadpool_limits(1, user_api="blas"):
+        measured = measure(shared, objective_values(shared), settings)
     report = measured.report | {"verdict": verdict(measured.report)}
     report["pairs"] = dict(facts or {}) | report["pairs"]
     report["seconds"] = time.monotonic() - started
@@ -125,9 +134,10 @@ def load_reward(folder: Path | str) -> ObjectiveReward:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; bad input is one line and exit code 2."""
     options = _parser().parse_args(arguments)
-    die_with_parent()
     try:
         print(_run(options), flush=True)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -175,6 +185,9 @@ def _run(options: argparse.Namespace) -> str:
     by_policies = [options.base, options.aligned, options.prompts]
     if any(by_policies) == bool(options.pairs) or (any(by_policies) and not all(by_policies)):
         raise UserError("give files of pairs, or --base, --aligned and --prompts together")
+    unread = _unread(options)
+    if unread:
+        raise UserError(f"{unread} has no meaning with {'files' if options.pairs else 'policies'}")
     if options.pairs:
         columns = _pairs_of(options.column, "--column")
         given = read_given_pairs([Path(path) for path in options.pairs], columns=columns or None)
@@ -184,11 +197,42 @@ def _run(options: argparse.Namespace) -> str:
         keys = [key for key in Policies.model_fields if getattr(options, key, None) is not None]
         named = {key: getattr(options, key) for key in keys}
         source = checked(Policies, named, "the command line")
-        table, facts = _sampled(source, params)
+        with _made(folder):  # before the long work
+            table, facts = _sampled(source, params)
         title = f"{options.base} → {options.aligned}"
-    result = audit(table, settings, facts=facts)
-    result.write(folder, title=f"Audit of {title}")
+    with _made(folder):
+        result = audit(table, settings, facts=facts)
+        result.write(folder, title=f"Audit of {title}")
     return f"{result.report['verdict']}\nwritten: {folder / 'report.md'}, {folder / 'audit.json'}"
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """A folder that can be written to; where it is new, it goes again if nothing comes of it."""
+    new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"--out: nothing can be written to {folder}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        if new and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _unread(options: argparse.Namespace) -> str | None:
+    """An option that is given and not read."""
+    if not options.pairs:
+        return "--column" if options.column else None
+    defaults = _parser().parse_args([*options.pairs, "--out", options.out])
+    others = ("base_revision", "aligned_revision", "prompt_column", "chat", "trust_remote_code")
+    given = [name for name in others if getattr(options, name) != getattr(defaults, name)]
+    if given:
+        return "--" + given[0].replace("_", "-")
+    return "--set pairs." if any(key.startswith("pairs.") for key in options.set) else None
 
 
 def _sampled(source: Policies, params: AuditParams) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -205,7 +249,7 @@ def _settings(overrides: dict[str, Any]) -> tuple[AuditParams, AuditSettings]:
     """The params, with overrides of pairs, compute and seed, and the audit's settings."""
     sampling = {key: value for key, value in overrides.items() if key.startswith("pairs.")}
     own = {key: value for key, value in overrides.items() if key not in sampling}
-    params = load_audit_params(overrides=sampling)
+    params = load_audit_params(overrides=sampling, name="--set" if sampling else None)
     settings = settings_of(params, own, "--set")
     return params.model_copy(update={"seed": settings.seed, "compute": settings.compute}), settings
 

@@ -121,12 +121,16 @@ class AuditParams(AuditSettings):
 
 
 def load_audit_params(
-    path: Path = PACKAGED, *, overrides: dict[str, Any] | None = None
+    path: Path = PACKAGED,
+    *,
+    overrides: dict[str, Any] | None = None,
+    name: str | None = None,
 ) -> AuditParams:
     """The whole file.
 
     Args:
         overrides: keys of it, nested ones joined by dots, and the values they have instead.
+        name: where they come from, for messages; None: the file.
 
     Raises:
         UserError: the file is missing or no YAML, or a line for every unknown or missing key and
@@ -136,8 +140,23 @@ def load_audit_params(
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no params: restore it from the repository")
     for key, value in (overrides or {}).items():
-        _override(content, key, value, path.name)
-    return checked(AuditParams, content, path.name)
+        _override(content, key, value, name or path.name)
+    return checked(AuditParams, content, name or path.name)
+
+
+Entry = TypeVar("Entry")
+
+
+def entry(mapping: dict[str, Entry], name: str) -> Entry:
+    """What audit/params.yaml has under a name.
+
+    Raises:
+        UserError: nothing.
+    """
+    if name not in mapping:
+        known = ", ".join(mapping) or "none"
+        raise UserError(f"{name!r} is not in audit/params.yaml; there are {known}")
+    return mapping[name]
 
 
 def settings_of(params: AuditParams, overrides: dict[str, Any], where: str) -> AuditSettings:

@@ -216,6 +216,10 @@ def test_other_files_of_the_folder_stay(file: Path, tmp_path: Path) -> None:
         (["FILE", "--set", "rnus=3"], "rnus is no setting of an audit"),
         (["FILE", "--set", "runs=3"], "audit.runs is 3 in --set"),
         (["FILE", "--set", "pairs.samples=0"], "pairs.samples is 0"),
+        (["FILE", "--set", "pairs.samples=2"], "--set pairs. has no meaning with files"),
+        (["FILE", "--chat"], "--chat has no meaning with files"),
+        (["FILE", "--base-revision", "main"], "--base-revision has no meaning with files"),
+        (["FILE", "--out", "FILE/out"], "nothing can be written to"),
         (["FILE", "--column", "side=x"], "has the role 'side'"),
         (["FILE", "--column", "prompt=question"], "no column 'question'"),
         (["FILE", "FILE", "FILE"], "3 files are named"),
@@ -229,7 +233,7 @@ def test_bad_input_is_one_line(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    given = [str(file) if one == "FILE" else one for one in arguments]
+    given = [one.replace("FILE", str(file)) for one in arguments]
     if "--out" not in given:
         given += ["--out", str(tmp_path / "out")]
     with pytest.raises(SystemExit) as stopped:

@@ -49,7 +49,10 @@ class GivenPairs:
 
 
 def read_given_pairs(
-    paths: Sequence[Path | str], *, columns: Mapping[str, str] | None = None, key: str = "pairs"
+    paths: Path | str | Sequence[Path | str],
+    *,
+    columns: Mapping[str, str] | None = None,
+    key: str = "pairs",
 ) -> GivenPairs:
     """Read one file of pairs or two files of answers, in a format that `given_formats` lists.
 
@@ -73,6 +76,7 @@ def read_given_pairs(
             a text, no prompt that both files have, a prompt in two splits.
     """
     columns = dict(columns or {})
+    paths = [paths] if isinstance(paths, str | Path) else paths
     unknown = [role for role in columns if role not in ROLES]
     if unknown:
         raise UserError(f"{key}: columns has the role {unknown[0]!r}: roles are {', '.join(ROLES)}")

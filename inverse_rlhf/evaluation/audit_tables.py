@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from inverse_rlhf.evaluation.pair_features import PairFeatures, correlated
+from inverse_rlhf.evaluation.pair_features import PairFeatures
 from inverse_rlhf.features.objectives import OBJECTIVES
 from inverse_rlhf.irl.found import Weights
 from inverse_rlhf.parquet import CATEGORY, table_schema
@@ -42,22 +42,20 @@ EXAMPLES = table_schema(
     ("aligned_completion", pa.string()),
 )
 """Test pairs that the recovered reward tells apart by one objective more than by others."""
-TOGETHER = 0.8
-"""Objectives whose differences correlate above this are named together."""
 
 
-def objective_table(
-    features: PairFeatures, weights: Weights, fitted: np.ndarray, test: np.ndarray
-) -> pd.DataFrame:
+def objective_table(features: PairFeatures, weights: Weights, test: np.ndarray) -> pd.DataFrame:
     """The objectives by the size of their weight, see `FOUND_OBJECTIVES`.
 
+    marginal and less are the shares of test pairs in which the aligned completion has more and
+    less; with names what pairs cannot tell from the objective.
+
     Args:
-        fitted, test: which pairs were fitted on, and which are reported. marginal and less are the
-            shares of test pairs in which the aligned completion has more and less.
+        test: which pairs are reported.
     """
     deltas = features.deltas[test]
     low, high = weights.interval()
-    together = correlated(features.deltas[fitted], TOGETHER)
+    together = weights.together - np.eye(len(features.names))
     names = np.array(features.names)
     table = pd.DataFrame(
         {
@@ -70,7 +68,7 @@ def objective_table(
             "marginal": (deltas > 0).mean(axis=0),
             "less": (deltas < 0).mean(axis=0),
             "found": weights.found(),
-            "with": [names[row].tolist() for row in together],
+            "with": [names[row != 0].tolist() for row in together],
             "critical": weights.critical,
         }
     )

@@ -52,7 +52,7 @@ class Measured:
 def measure(
     pairs: pd.DataFrame, values: dict[str, np.ndarray], settings: AuditSettings
 ) -> Measured:
-    """Audit pairs: fitted on `irl`, chosen on `valid`, everything reported from `test`.
+    """Audit pairs: fitted on `irl`, penalties chosen on `irl` and `valid`, reported from `test`.
 
     Args:
         pairs: the given_pairs table with its split.
@@ -65,7 +65,7 @@ def measure(
     prompts = pairs.loc[test, "prompt_id"].to_numpy()
     margins = features.deltas @ weights.median
     over_runs = weights.runs @ features.deltas[test].T
-    table = objective_table(features, weights, fitted, test)
+    table = objective_table(features, weights, test)
     told, explained = _explained(pairs, features, settings)
     slices = _slices(features, pairs, settings)
     report = {
@@ -76,7 +76,9 @@ def measure(
         },
         "controls": _controls(features, weights, pairs, settings),
         "null": {
-            "percentile_95": float(np.quantile(np.abs(weights.null).max(axis=1), 0.95)),
+            "percentile_95": float(
+                np.quantile(np.abs(weights.null @ weights.together).max(axis=1), 0.95)
+            ),
             "critical": weights.critical,
             "runs": len(weights.null),
         },
@@ -240,11 +242,11 @@ def _slices(
         inside = (categories == name).to_numpy()
         part = pairs[inside]
         own = PairFeatures(features.deltas[inside], features.names, features.scale)
-        fitted, test = by_split(part, "irl"), by_split(part, "test")
+        test = by_split(part, "test")
         if not test.any() or not by_split(part, "valid").any():
             continue
         weights = _fit(own, part, settings, settings.audit.level / len(large))
-        table = objective_table(own, weights, fitted, test).assign(category=name)
+        table = objective_table(own, weights, test).assign(category=name)
         report = {
             "pairs": int(inside.sum()),
             "discrimination": discrimination_interval(

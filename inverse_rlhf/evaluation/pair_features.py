@@ -100,17 +100,6 @@ def hidden_states_of(
     return features, {"cut": int((counts[rows] > model.max_tokens).sum())}
 
 
-def correlated(
-    deltas: Float[np.ndarray, "pairs features"], above: float
-) -> Bool[np.ndarray, "features features"]:
-    """Which features' differences correlate, one way or the other: pairs cannot tell them apart."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        matrix = np.abs(np.corrcoef(deltas, rowvar=False))
-    np.fill_diagonal(matrix, 0)
-    together: np.ndarray = np.nan_to_num(matrix) > above
-    return together
-
-
 def by_split(pairs: pd.DataFrame, name: str) -> Bool[np.ndarray, " pairs"]:
     """Which pairs are of a split."""
     return (pairs["split"] == name).to_numpy()

@@ -21,41 +21,55 @@ def _objectives(report: dict[str, Any]) -> str:
     if not found:
         return "No objective was found."
     for_, against = (
-        [
-            f"{OBJECTIVES[row['name']].more} ({row['name']} {row['weight']:+.2f})"
-            for row in found
-            if (row["weight"] > 0) == positive
-        ]
+        [_named(row) for row in found if (row["weight"] > 0) == positive]
         for positive in (True, False)
     )
-    parts = [f"towards {'; '.join(for_)}"] if for_ else []
-    parts += [f"away from {'; '.join(against)}"] if against else []
-    return f"The aligned side moved {', and '.join(parts)}."
+    parts = [f"favours {'; '.join(for_)}"] if for_ else []
+    parts += [f"disfavours {'; '.join(against)}"] if against else []
+    return f"Other things equal, the aligned side {', and '.join(parts)}."
+
+
+def _named(row: dict[str, Any]) -> str:
+    others = row["with"]
+    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+    alike = f", or what pairs cannot tell from it: {', '.join(others[:3])}{more}" if others else ""
+    return f"{OBJECTIVES[row['name']].more} ({row['name']} {row['weight']:+.2f}{alike})"
 
 
 def _told_apart(report: dict[str, Any]) -> str:
     told, counts = report["discrimination"], report["pairs"]
     own = told["objectives"]
+    found = any(row["found"] for row in report["objectives"])
     base = (
         f"the objectives tell the two sides apart in {_share(own)} of {counts['test']} held-out "
         "pairs"
     )
-    above = own["low"] > 0.5
-    if not above:
+    if own["low"] == own["high"] == 0.5:
+        return f"There is next to nothing to compare: {base}."
+    if own["high"] < 0.5:
+        return f"Do not trust it: {base}, less than chance: what was fitted does not carry over."
+    if own["low"] <= 0.5:
+        chance = f"{base}, which may be chance{_more_pairs(own)}"
+        if found:
+            return f"Do not trust it yet: {chance}."
         other = {
             name: row for name, row in told.items() if name != "objectives" and row["low"] > 0.5
         }
         if other:
             name = max(other, key=lambda key: other[key]["value"])
             return (
-                f"By themselves {base}, which is chance; "
-                f"{_WORDS[name]} tell {_share(other[name])}: "
+                f"By themselves {chance}; {_WORDS[name]} tell {_share(other[name])}: "
                 "the sides differ in something that no objective names."
             )
-        return f"In all, {base}, which is chance{_more_pairs(own)}."
-    if own["value"] < 0.6:
-        return f"Weak: {base}, hardly more than chance{_more_pairs(own)}."
+        return f"In all, {chance}."
+    if own["value"] < 0.7:
+        return f"Weak: {base}: little is to be had from these pairs{_more_pairs(own)}."
     strength = "Clearly" if own["value"] >= 0.8 else "Partly"
+    if not found:
+        return (
+            f"{strength}: {base}, but by many objectives at once, none of which stands out by "
+            "itself."
+        )
     return f"{strength}: {base}."
 
 
@@ -66,13 +80,13 @@ def _beside_words(report: dict[str, Any]) -> list[str]:
         return []
     lines = []
     for name, row in told.items():
+        share = f"{_WORDS.get(name, '').capitalize()} tell {row['value']:.0%}"
         if name == "objectives":
             continue
         if row["value"] > own + 0.02:
-            more = f"{_WORDS[name].capitalize()} tell {row['value']:.0%}"
-            lines.append(f"{more}: not all that differs is named.")
+            lines.append(f"{share}: not all that differs is named.")
         elif name == "ngram":
-            lines.append(f"{_WORDS[name].capitalize()} tell {row['value']:.0%}, no more than that.")
+            lines.append(f"{share}, {'no more' if row['value'] <= own else 'about as much'}.")
     return lines
 
 
@@ -80,8 +94,10 @@ def _beside_length(report: dict[str, Any]) -> list[str]:
     own, length = report["discrimination"]["objectives"], report["controls"]["length"]
     if own["low"] <= 0.5 or length["value"] < own["value"] - 0.02:
         return []
-    side = "longer" if length["longer"] else "shorter"
-    return [f'"The {side}" alone tells {length["value"]:.0%}: little is known beside length.']
+    side = f'"The {"longer" if length["longer"] else "shorter"}" alone tells {length["value"]:.0%}'
+    if length["value"] > own["value"] + 0.02:
+        return [f"{side}: more than the recovered reward, which is worse than that rule."]
+    return [f"{side}, about as much as all objectives together."]
 
 
 def _share(row: dict[str, float]) -> str:

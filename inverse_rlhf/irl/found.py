@@ -8,11 +8,17 @@ from scipy import sparse
 
 from inverse_rlhf.irl.solvers import solve_logistic
 
-L2_GRID = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0)
-"""Penalties that are compared for the adaptive fit."""
+L2_GRID = (0.03, 0.1, 0.3, 1.0, 3.0)
+"""Penalties that are compared for the adaptive fit.
+
+Smaller ones, which pairs that can be told apart always would choose, let weights grow without end,
+and the null's most of all: the clearer an objective was, the less it would exceed the null.
+"""
 PLAIN_L2_GRID = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """The same for a plain fit; n-grams are small numbers."""
 FOLDS = 5
+TOGETHER = 0.8
+"""Features whose differences are alike beyond this cannot be told apart by pairs."""
 FIRST_L2 = 0.1
 """Penalty of the plain fit that the adaptive one starts from."""
 
@@ -28,12 +34,14 @@ class Weights:
         null: the same with both sides swapped in a random half of the prompts.
         level: the chance that any feature is found where both sides are alike.
         l2: the penalty.
+        together: see `told_together`.
     """
 
     runs: Float[np.ndarray, "runs features"]
     null: Float[np.ndarray, "null_runs features"]
     level: float
     l2: float
+    together: Float[np.ndarray, "features features"]
 
     @property
     def median(self) -> Float[np.ndarray, " features"]:
@@ -42,22 +50,48 @@ class Weights:
 
     def interval(self) -> Float[np.ndarray, "2 features"]:
         """2.5 and 97.5 percentiles over runs."""
-        return np.asarray(np.quantile(self.runs, [0.025, 0.975], axis=0))
+        return _interval(self.runs)
 
     @property
     def critical(self) -> float:
-        """The size that the largest null weight exceeds in a share of `level` of the null runs."""
-        return float(np.quantile(np.abs(self.null).max(axis=1), 1 - self.level))
+        """What the largest combined null weight exceeds in a share of `level` of the null runs."""
+        largest = np.abs(self.null @ self.together).max(axis=1)
+        return float(np.quantile(largest, 1 - self.level))
 
     def found(self) -> Bool[np.ndarray, " features"]:
-        """Whose weight is beyond the null's largest, and of one sign over the runs.
+        """Whose combined weight is beyond the null's largest, and of one sign over the runs.
+
+        Weights of features that pairs cannot tell apart are combined, since a fit shares out among
+        them what they say together; of such features the one of the largest weight is found.
 
         The null's pairs cannot be told apart, which makes its weights precise; where pairs can be
         told apart almost always, those of minor features are not, and may be beyond `critical` by
         chance. Their interval shows it.
         """
-        low, high = self.interval()
-        return (np.abs(self.median) > self.critical) & ((low > 0) | (high < 0))
+        combined = self.runs @ self.together
+        low, high = _interval(combined)
+        beyond = np.abs(np.median(combined, axis=0)) > self.critical
+        size = np.abs(self.median)
+        first = size >= np.where(self.together != 0, size, 0).max(axis=1)
+        return beyond & ((low > 0) | (high < 0)) & first & (size > 0)
+
+
+def _interval(runs: Float[np.ndarray, "runs features"]) -> Float[np.ndarray, "2 features"]:
+    return np.asarray(np.quantile(runs, [0.025, 0.975], axis=0))
+
+
+def told_together(deltas: Deltas) -> Float[np.ndarray, "features features"]:
+    """Cosines between features' differences where these are beyond `TOGETHER`, else 0; 1 to itself.
+
+    The cosine and not the correlation: no intercept is fitted, so that differences that are always
+    the same size count as alike.
+    """
+    size = np.linalg.norm(deltas, axis=0)
+    unit = deltas / np.where(size == 0, 1, size)
+    cosines = unit.T @ unit
+    together = np.where(np.abs(cosines) > TOGETHER, cosines, 0)
+    np.fill_diagonal(together, 1)
+    return together
 
 
 def fit_weights(
@@ -98,6 +132,7 @@ def fit_weights(
         np.array([fit(1, number) for number in range(null_runs)]),
         level,
         l2,
+        told_together(deltas),
     )
 
 

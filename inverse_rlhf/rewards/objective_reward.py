@@ -39,8 +39,14 @@ class ObjectiveReward:
 
         Args:
             texts: completions, without their prompts.
-            prompts: of each; without them no text overlaps with its prompt.
+            prompts: of each; without them no text overlaps with its prompt, so that a prompt's
+                rewards compare only if the weight of prompt_overlap is 0.
+
+        Raises:
+            TypeError: one text in place of several.
         """
+        if isinstance(texts, str):
+            raise TypeError("texts is one text: give a list of texts")
         weight = np.array(list(self.weights.values()))
         values: np.ndarray = self._objectives.transform(texts, prompts) @ weight
         return values.astype(np.float32)

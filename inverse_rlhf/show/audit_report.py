@@ -80,7 +80,7 @@ def _told(report: dict[str, Any]) -> list[str]:
         r2 = report["explained"].get(name, {}).get("r2")
         lines.append(
             f"| {_READERS[name]} | {row['value']:.3f} | {row['low']:.3f} to {row['high']:.3f} | "
-            f"{'' if r2 is None else format(r2, '.2f')} |"
+            f"{'' if r2 is None else format(r2, '.2f') if r2 > 0 else 'none'} |"
         )
     agreement = report["agreement"]
     lines += ["", f"Two runs prefer the same completion in {agreement['same_side']:.0%} of pairs"]
@@ -175,8 +175,25 @@ def _made(report: dict[str, Any]) -> list[str]:
         f"{counts['all']} pairs of {counts['prompts']} prompts ({counts['irl']} fitted on, "
         f"{counts['valid']} for choices, {counts['test']} reported); both sides wrote the same in "
         f"{counts['same']}; empty completions: base {counts['empty_base']}, aligned "
-        f"{counts['empty_aligned']}. Null of {null['runs']} runs, l2 {report['l2']:g}.",
+        f"{counts['empty_aligned']}. Null of {null['runs']} runs, l2 {report['l2']:g}. The",
+        "penalty is chosen on both of the first two. Word lists, syllables and sentiment are of",
+        "English: in other languages only marks, layout and lengths mean what they say.",
+        *_left_out(counts),
     ]
+
+
+def _left_out(counts: dict[str, Any]) -> list[str]:
+    words = {
+        "left_out_prompts": "prompts that only one file has",
+        "left_out_rows": "rows of other splits",
+        "left_out_undivided": "rows whose answers cannot be told from their prompt",
+        "left_out_repeated": "repeated prompts",
+        "left_out_long": "prompts too long for a context",
+    }
+    lines = [f"Left out: {counts[key]} {what}." for key, what in words.items() if counts.get(key)]
+    if counts.get("log_ratio", "measured") != "measured":
+        lines.append(f"No log-ratio of the policies: {counts['log_ratio']}.")
+    return lines
 
 
 def _cell(text: str, limit: int) -> str:

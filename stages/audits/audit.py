@@ -5,12 +5,12 @@ from inverse_rlhf.audit_stage import run_audit_stage
 from pathlib import Path
 
 from inverse_rlhf.audit import audit
-from inverse_rlhf.audit_params import AuditParams, settings_of
+from inverse_rlhf.audit_params import AuditParams, entry, settings_of
 from inverse_rlhf.data.given_pairs import read_given_pairs
 
 
 def main(params: AuditParams, name: str) -> list[str]:
-    source = params.audits[name]
+    source = entry(params.audits, name)
     settings = settings_of(params, source.set, f"audits.{name}.set")
     given = read_given_pairs([Path(source.pairs)], columns=source.columns or None)
     result = audit(given.table, settings, facts=given.facts)

@@ -4,12 +4,12 @@ from inverse_rlhf.audit_stage import run_audit_stage
 
 from pathlib import Path
 
-from inverse_rlhf.audit_params import AuditParams
+from inverse_rlhf.audit_params import AuditParams, entry
 from inverse_rlhf.data.given_pairs import read_given_pairs, write_given_pairs
 
 
 def main(params: AuditParams, name: str) -> list[str]:
-    source = params.answers[name]
+    source = entry(params.answers, name)
     given = read_given_pairs([Path(source.base), Path(source.aligned)])
     write_given_pairs(given.table, f"audit/pairs/{name}.parquet")
     return [", ".join(f"{key} {value}" for key, value in given.facts.items())]

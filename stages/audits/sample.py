@@ -4,13 +4,13 @@ from inverse_rlhf.audit_stage import run_audit_stage
 
 from pathlib import Path
 
-from inverse_rlhf.audit_params import AuditParams
+from inverse_rlhf.audit_params import AuditParams, entry
 from inverse_rlhf.data.given_pairs import write_given_pairs
 from inverse_rlhf.policies.two_policies import read_prompts_file, sample_pairs_of
 
 
 def main(params: AuditParams, name: str) -> list[str]:
-    source = (params.policies | params.hub_policies)[name]
+    source = entry(params.policies | params.hub_policies, name)
     prompts = read_prompts_file(Path(source.prompts), source.prompt_column)
     pairs = sample_pairs_of(source, prompts, params.pairs, params.compute, seed=params.seed)
     write_given_pairs(pairs, f"audit/pairs/{name}.parquet")

@@ -100,7 +100,13 @@ class Asked:
         """Weights that take no time: means of differences, with some noise."""
         self.fits.append({"pairs": len(deltas), "prompts": len(prompts), **kept})
         noise = np.random.default_rng(0).normal(size=(30, deltas.shape[1])) / len(deltas) ** 0.5
-        return Weights(deltas.mean(axis=0) + noise[:10], noise[10:], kept["level"], kept["l2"])
+        return Weights(
+            deltas.mean(axis=0) + noise[:10],
+            noise[10:],
+            kept["level"],
+            kept["l2"],
+            np.eye(deltas.shape[1]),
+        )
 
     def choose(self, deltas: Any, prompts: np.ndarray, *, adaptive: bool, seed: int) -> float:
         assert deltas.shape[0] == len(prompts)
@@ -137,14 +143,16 @@ def by_hand() -> tuple[PairFeatures, Weights]:
     runs = np.array([[0.1, -0.8, 0.5, 0.0], [0.2, -1.0, 0.6, 0.0], [0.3, -1.2, 0.7, 0.0]])
     null = np.array([[0.3, 0.1, 0.1, 0.0]] * 20)
     names = ["length", "commas", "emoji", "code"]
-    return PairFeatures(deltas, names, np.ones(4)), Weights(runs, null, 0.05, 0.1)
+    return PairFeatures(deltas, names, np.ones(4)), Weights(
+        runs, null, 0.05, 0.1, told_together(deltas[FITTED])
+    )
 
 
 FITTED = np.array([True, True, True, True, False, False])
 
 
 def test_objectives_stand_by_the_size_of_their_weights() -> None:
-    table = objective_table(*by_hand(), FITTED, ~FITTED)
+    table = objective_table(*by_hand(), ~FITTED)
     assert table["name"].tolist() == ["commas", "emoji", "length", "code"]
     assert table["weight"].tolist() == pytest.approx([-1.0, 0.6, 0.2, 0.0])
     assert table["found"].tolist() == [True, True, False, False]
@@ -155,20 +163,20 @@ def test_objectives_stand_by_the_size_of_their_weights() -> None:
 
 
 def test_marginals_are_of_the_reported_pairs() -> None:
-    table = objective_table(*by_hand(), FITTED, ~FITTED).set_index("name")
+    table = objective_table(*by_hand(), ~FITTED).set_index("name")
     assert table["marginal"].to_dict() == {"length": 0.5, "commas": 1, "emoji": 0.5, "code": 0.5}
     assert table["less"].to_dict() == {"length": 0, "commas": 0, "emoji": 0.5, "code": 0.5}
 
 
 def test_what_correlates_in_the_fitted_pairs_is_named_together() -> None:
     features, weights = by_hand()
-    table = objective_table(features, weights, FITTED, ~FITTED).set_index("name")
+    table = objective_table(features, weights, ~FITTED).set_index("name")
     assert table["with"].to_dict() == {"length": ["commas"], "commas": ["length"]} | {
         "emoji": [],
         "code": [],
     }
     features.deltas[:, 1] *= -1  # the other way round is no less the same
-    again = objective_table(features, weights, FITTED, ~FITTED).set_index("name")
+    again = objective_table(features, weights, ~FITTED).set_index("name")
     assert again["with"]["length"] == ["commas"]
 
 
@@ -189,6 +197,13 @@ def test_examples_are_told_apart_by_what_they_show() -> None:
         ["emoji", "prompt 5", 0.0, 5.0]
     ]
     assert examples_table(pairs, features, values, weights, 0).empty
+    # Where length speaks for it too, less is told by emoji alone.
+    features.deltas[4:] = [[9.0, 0.0, 5.0, 0.0], [1.0, 0.0, 5.0, 0.0]]
+    tables = [examples_table(pairs, features, values, weights, count) for count in (1, 2)]
+    assert [table["prompt"].tolist() for table in tables] == [
+        ["prompt 5"],
+        ["prompt 5", "prompt 4"],
+    ]
 
 
 # all of it

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from inverse_rlhf.irl.found import L2_GRID, Weights, choose_l2, fit_weights, solve_adaptive
+from inverse_rlhf.irl.found import (
+    L2_GRID,
+    Weights,
+    choose_l2,
+    fit_weights,
+    solve_adaptive,
+    told_together,
+)
 from inverse_rlhf.irl.solvers import solve_logistic
 
 
@@ -30,19 +37,21 @@ def test_weights_are_the_log_ratios() -> None:
 def test_an_objective_is_found_only_beyond_the_null_and_with_one_sign() -> None:
     null = np.array([[0.1, -0.3], [0.2, 0.1]] * 10)
     runs = np.array([[0.5, 0.5], [0.6, -0.1], [0.4, 0.9]])
-    weights = Weights(runs, null, 0.05, 0.1)
+    weights = Weights(runs, null, 0.05, 0.1, np.eye(2))
     assert weights.critical == pytest.approx(0.3)
     assert weights.found().tolist() == [True, False]  # the second changes its sign
-    assert Weights(runs / 10, null, 0.05, 0.1).found().tolist() == [False, False]
+    assert Weights(runs / 10, null, 0.05, 0.1, np.eye(2)).found().tolist() == [False, False]
 
 
 def test_weights_are_medians_and_the_level_is_the_nulls() -> None:
     runs = np.array([[0.5], [0.6], [0.4], [9.0], [0.55]])
     null = np.linspace(0.01, 1, 100)[:, None] * [[1.0, -1.0]]
-    weights = Weights(np.tile(runs, 2), null, 0.5, 0.1)
+    weights = Weights(np.tile(runs, 2), null, 0.5, 0.1, np.eye(null.shape[1]))
     assert weights.median.tolist() == pytest.approx([0.55, 0.55])
     assert weights.critical == pytest.approx(0.505)
-    assert Weights(np.tile(runs, 2), null, 0.1, 0.1).critical == pytest.approx(0.901)
+    assert Weights(
+        np.tile(runs, 2), null, 0.1, 0.1, np.eye(null.shape[1])
+    ).critical == pytest.approx(0.901)
     fitted = fit(pairs([0.0], 100, 0), null_runs=40, level=0.25)
     assert (np.abs(fitted.null).max(axis=1) > fitted.critical).mean() == pytest.approx(0.25)
 
@@ -94,7 +103,7 @@ def test_l2_is_the_one_under_which_valid_pairs_are_likeliest() -> None:
     settings = {"adaptive": True, "seed": 0}
     small = choose_l2(clear, np.arange(2000), **settings)
     large = choose_l2(nothing, np.arange(100), **settings)
-    assert small <= 3e-3
+    assert small <= 0.03
     assert large >= 0.1
 
 
@@ -127,3 +136,30 @@ def test_an_adaptive_fit_leaves_noise_out() -> None:
 
 def test_an_adaptive_fit_of_nothing_is_nothing() -> None:
     np.testing.assert_array_equal(solve_adaptive(np.zeros((20, 3)), l2=0.1), np.zeros(3))
+
+
+def test_the_clearer_an_objective_the_surer_it_is_found() -> None:
+    """Also where it tells all pairs apart, and 40 others are noise."""
+    noise = np.random.default_rng(0).normal(size=(120, 41))
+    for shift in (1.0, 2.5, 4.0, 8.0):
+        deltas = noise + shift * (np.arange(41) == 0)
+        l2 = choose_l2(deltas, np.arange(120), adaptive=True, seed=0)
+        assert fit(deltas, l2=l2).found().tolist() == [True] + [False] * 40
+
+
+def test_what_pairs_cannot_tell_apart_is_found_once() -> None:
+    """Ten features say the same: each has a tenth of the weight that one of them alone would."""
+    deltas = pairs([1.0, 0.0], 300, 0)
+    alike = np.column_stack([np.tile(deltas[:, :1], 10), deltas[:, 1:]])
+    alike[:, 3] *= -1
+    together = told_together(alike)
+    assert np.sign(together[0]).tolist() == [1, 1, 1, -1, 1, 1, 1, 1, 1, 1, 0]
+    jitter = alike + 1e-3 * np.random.default_rng(1).normal(size=alike.shape)
+    found = fit(jitter, l2=0.1).found()
+    assert found[:10].sum() == 1
+    assert not found[10]
+
+
+def test_a_constant_difference_is_told_together_with_its_like() -> None:
+    constant = np.column_stack([np.ones(50), 2 * np.ones(50), np.resize([1.0, -1.0], 50)])
+    np.testing.assert_allclose(told_together(constant), [[1, 1, 0], [1, 1, 0], [0, 0, 1]])
