@@ -27,6 +27,11 @@ def flags(**settings: Any) -> list[str]:
     return [part for key, value in named.items() for part in ("--set", f"{key}={value}")]
 
 
+def without_sampling(**settings: Any) -> list[str]:
+    named = FAST | {key.replace("__", "."): value for key, value in settings.items()}
+    return [part for key, value in named.items() for part in ("--set", f"{key}={value}")]
+
+
 @pytest.fixture(scope="module")
 def policies(policy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Two random policies of one tokenizer."""
@@ -171,7 +176,7 @@ def test_hidden_states_stand_beside_the_objectives(encoder: str, tmp_path: Path)
     table.loc[[9, 11], "base_completion"] = "rice " * 511
     table.loc[13, "aligned_completion"] = "cars " * 600
     table.to_parquet(tmp_path / "pairs.parquet")
-    options = [*flags(compute__batch_size=4), "--set", f"body={encoder}"]
+    options = [*without_sampling(compute__batch_size=4), "--set", f"body={encoder}"]
     main([str(tmp_path / "pairs.parquet"), "--out", str(tmp_path / "out"), *options])
     report = json.loads((tmp_path / "out" / "audit.json").read_text())
     assert set(report["discrimination"]) == {"objectives", "ngram", "hidden_state"}

@@ -93,7 +93,7 @@ def test_what_is_found_is_a_table(report: dict[str, Any]) -> None:
     ]
     assert "(0.38)" in text  # the null's
     assert section(text, "Not found") == ["commas +0.25."]
-    assert text.endswith("Null of 200 runs, l2 0.03.\n")
+    assert "Null of 200 runs, l2 0.03. " in text
 
 
 def test_nothing_found_says_beyond_what(report: dict[str, Any]) -> None:
