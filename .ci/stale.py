@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 REPORTS = ("inverse_rlhf/show/", "inverse_rlhf/evaluation/")
+OUTPUTS = ("data/", "models/", "metrics/", "audit/pairs/", "audit/results/", "audit/objectives.")
 DVC = Path(sys.executable).with_name("dvc")
 
 
@@ -39,7 +40,9 @@ def stale(status: dict[str, list[Any]]) -> list[str]:
 
 def _is_only_absent(name: str, kind: str) -> bool:
     """Whether it is data, a model or a report that a clean checkout does not have."""
-    return kind in ("deleted", "not in cache") and name.startswith(("data/", "models/", "metrics/"))
+    if name == "audit/results":  # a folder of outputs, there with its .gitignore and nothing else
+        return True
+    return kind in ("deleted", "not in cache") and name.startswith(OUTPUTS)
 
 
 if __name__ == "__main__":
