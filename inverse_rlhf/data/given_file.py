@@ -39,6 +39,18 @@ class GivenFile:
         """Raise what is wrong with the file."""
         raise UserError(f"{self.key}: {self.path} {what}")
 
+    def check_splits(self, table: pd.DataFrame) -> None:
+        """Refuse a prompt that is in two splits, where the file's table has the column split."""
+        if "split" not in table:
+            return
+        splits = table.groupby("prompt", sort=False)["split"].unique()
+        several = splits[splits.map(len) > 1]
+        if len(several):
+            self.fail(
+                f"has the prompt {shown(several.index[0])} in the splits "
+                f"{named(several.iloc[0])}: put all its rows in one"
+            )
+
     def find(self, role: str, names: Sequence[str]) -> str | None:
         """The column of a role: the one that the user names, or one of the usual names."""
         if role in self.columns:

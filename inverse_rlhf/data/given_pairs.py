@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from inverse_rlhf.data.given_file import SPLITS, GivenFile, open_given
 from inverse_rlhf.data.given_formats import RATIOS, from_one_file, from_two_files
-from inverse_rlhf.data.read_file import named, shown
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.parquet import CATEGORY, table_schema, write_table
 
@@ -90,7 +89,7 @@ def read_given_pairs(
         files[0].fail("has no row of which it is known where the answers begin: name its prompts")
     table.insert(0, "prompt_id", pd.factorize(table["prompt"])[0].astype(np.int64))
     table.insert(1, "sample", table.groupby("prompt_id").cumcount().astype(np.int32))
-    _check_splits(table, files[0])
+    files[0].check_splits(table)
     table = table.assign(**{name: np.nan for name in RATIOS if name not in table})
     present = [name for name in GIVEN_PAIRS.names if name in table]
     return GivenPairs(table[present].reset_index(drop=True), _facts(table, files))
@@ -143,17 +142,6 @@ def _sizes(prompts: int, shares: Mapping[str, float]) -> dict[str, int]:
     ends = np.cumsum([0, *(shares[name] for name in SPLITS)])
     sizes = np.diff(np.rint(ends / ends[-1] * prompts).astype(int))
     return dict(zip(SPLITS, sizes.tolist(), strict=True))
-
-
-def _check_splits(table: pd.DataFrame, file: GivenFile) -> None:
-    if "split" in table:
-        splits = table.groupby("prompt")["split"].unique()
-        several = splits[splits.map(len) > 1]
-        if len(several):
-            file.fail(
-                f"has the prompt {shown(several.index[0])} in the splits "
-                f"{named(several.iloc[0])}: put all its rows in one"
-            )
 
 
 def _facts(table: pd.DataFrame, files: Sequence[GivenFile]) -> dict[str, int]:

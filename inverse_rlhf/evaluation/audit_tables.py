@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from inverse_rlhf.evaluation.pair_features import PairFeatures
+from inverse_rlhf.evaluation.pair_features import PairFeatures, by_split
 from inverse_rlhf.features.objectives import OBJECTIVES
 from inverse_rlhf.irl.found import Weights
 from inverse_rlhf.parquet import CATEGORY, table_schema
@@ -91,7 +91,7 @@ def examples_table(
     count: int,
 ) -> pd.DataFrame:
     """For each objective that is found the test pairs in which it counts for most of the margin."""
-    test = np.flatnonzero(pairs["split"] == "test")
+    test = np.flatnonzero(by_split(pairs, "test"))
     parts = features.deltas[test] * weights.median
     share = parts / np.maximum(np.abs(parts).sum(axis=1, keepdims=True), 1e-12)
     found = np.flatnonzero(weights.found())

@@ -60,9 +60,7 @@ def measure(
     """
     features = named_objectives(pairs, values)
     weights = _fit(features, pairs, settings)
-    interval = {"resamples": settings.audit.resamples, "seed": settings.seed}
     test, fitted = by_split(pairs, "test"), by_split(pairs, "irl")
-    prompts = pairs.loc[test, "prompt_id"].to_numpy()
     margins = features.deltas @ weights.median
     over_runs = weights.runs @ features.deltas[test].T
     table = objective_table(features, weights, test)
@@ -71,14 +69,12 @@ def measure(
     report = {
         "pairs": _counts(pairs),
         "discrimination": {
-            "objectives": discrimination_interval(margins[test], prompts, **interval),
+            "objectives": _told(margins, pairs, settings),
             **told,
         },
         "controls": _controls(features, weights, pairs, settings),
         "null": {
-            "percentile_95": float(
-                np.quantile(np.abs(weights.null @ weights.together).max(axis=1), 0.95)
-            ),
+            "percentile_95": weights.null_quantile(0.95),
             "critical": weights.critical,
             "runs": len(weights.null),
         },
@@ -89,8 +85,9 @@ def measure(
         "judgement": accuracy_beside(
             margins[test],
             (pairs["aligned_score"] - pairs["base_score"])[test].to_numpy(np.float64),
-            prompts,
-            **interval,
+            pairs.loc[test, "prompt_id"].to_numpy(),
+            resamples=settings.audit.resamples,
+            seed=settings.seed,
         )
         or None,
         "slices": {name: report for name, (report, _) in slices.items()},
@@ -132,6 +129,17 @@ def _l2(
     return choose_l2(features.deltas[known], prompts, adaptive=adaptive, seed=settings.seed)
 
 
+def _told(margins: np.ndarray, pairs: pd.DataFrame, settings: AuditSettings) -> dict[str, Any]:
+    """How often a reward of these margins, of all pairs, tells the test pairs apart."""
+    test = by_split(pairs, "test")
+    return discrimination_interval(
+        margins[test],
+        pairs.loc[test, "prompt_id"].to_numpy(),
+        resamples=settings.audit.resamples,
+        seed=settings.seed,
+    )
+
+
 def _counts(pairs: pd.DataFrame) -> dict[str, int]:
     same = pairs["base_completion"] == pairs["aligned_completion"]
     counts = {"all": len(pairs), "prompts": pairs["prompt_id"].nunique(), "same": int(same.sum())}
@@ -148,8 +156,6 @@ def _explained(
     margins the objectives explain.
     """
     irl, test = by_split(pairs, "irl"), by_split(pairs, "test")
-    interval = {"resamples": settings.audit.resamples, "seed": settings.seed}
-    prompts = pairs.loc[test, "prompt_id"].to_numpy()
     others: dict[str, np.ndarray] = {}
     facts: dict[str, dict[str, Any]] = {}
     kinds: dict[str, PairFeatures | None] = {"ngram": ngrams(pairs, settings)}
@@ -166,10 +172,7 @@ def _explained(
     log_ratios = (pairs["aligned_log_ratio"] - pairs["base_log_ratio"]).to_numpy(np.float64)
     if np.isfinite(log_ratios).all():
         others["log_ratio"], facts["log_ratio"] = log_ratios, {}
-    told = {
-        name: discrimination_interval(margins[test], prompts, **interval)
-        for name, margins in others.items()
-    }
+    told = {name: _told(margins, pairs, settings) for name, margins in others.items()}
     for name, margins in others.items():
         facts[name]["r2"] = _r2(objectives.deltas, margins, irl, test)
     return told, facts
@@ -196,13 +199,10 @@ def _controls(
     random = generator.normal(size=weights.null.shape)
     length = features.deltas[:, features.names.index("length")]
     sign = 1.0 if told_apart(length[irl]) >= 0.5 else -1.0
-    interval = {"resamples": settings.audit.resamples, "seed": settings.seed}
-    prompts = pairs.loc[test, "prompt_id"].to_numpy()
     return {
         "shuffled": _over_runs(told_apart(weights.null @ deltas.T)),
         "random_head": _over_runs(told_apart(random @ deltas.T)),
-        "length": discrimination_interval(sign * length[test], prompts, **interval)
-        | {"longer": sign > 0},
+        "length": _told(sign * length, pairs, settings) | {"longer": sign > 0},
     }
 
 
@@ -249,12 +249,7 @@ def _slices(
         table = objective_table(own, weights, test).assign(category=name)
         report = {
             "pairs": int(inside.sum()),
-            "discrimination": discrimination_interval(
-                (own.deltas @ weights.median)[test],
-                part.loc[test, "prompt_id"].to_numpy(),
-                resamples=settings.audit.resamples,
-                seed=settings.seed,
-            ),
+            "discrimination": _told(own.deltas @ weights.median, part, settings),
             "found": [
                 {"name": row["name"], "weight": row["weight"]}
                 for row in table[table["found"]].to_dict("records")

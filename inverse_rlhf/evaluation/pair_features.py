@@ -47,7 +47,7 @@ def named_objectives(pairs: pd.DataFrame, values: dict[str, np.ndarray]) -> Pair
     Args:
         values: see `objective_values`.
     """
-    fitted = (pairs["split"] == "irl").to_numpy()
+    fitted = by_split(pairs, "irl")
     scale = np.concatenate([values[side][fitted] for side in SIDES]).std(axis=0)
     constant = scale < 1e-9
     deltas = (values["aligned"] - values["base"]) / np.where(constant, 1, scale)
@@ -57,7 +57,7 @@ def named_objectives(pairs: pd.DataFrame, values: dict[str, np.ndarray]) -> Pair
 
 def ngrams(pairs: pd.DataFrame, settings: AuditSettings) -> PairFeatures | None:
     """tf-idf of n-grams, chosen on the fitted completions; None where none is frequent enough."""
-    fitted = pairs[pairs["split"] == "irl"]
+    fitted = pairs[by_split(pairs, "irl")]
     known = [text for side in SIDES for text in fitted[f"{side}_completion"]]
     try:
         vectorizer = NGrams.fit(known, settings.audit.ngram)

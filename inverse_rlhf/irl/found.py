@@ -52,11 +52,14 @@ class Weights:
         """2.5 and 97.5 percentiles over runs."""
         return _interval(self.runs)
 
+    def null_quantile(self, share: float) -> float:
+        """What the largest combined null weight stays below in a share of the null runs."""
+        return float(np.quantile(np.abs(self.null @ self.together).max(axis=1), share))
+
     @property
     def critical(self) -> float:
         """What the largest combined null weight exceeds in a share of `level` of the null runs."""
-        largest = np.abs(self.null @ self.together).max(axis=1)
-        return float(np.quantile(largest, 1 - self.level))
+        return self.null_quantile(1 - self.level)
 
     def found(self) -> Bool[np.ndarray, " features"]:
         """Whose combined weight is beyond the null's largest, and of one sign over the runs.
@@ -145,11 +148,21 @@ def solve_adaptive(deltas: Deltas, *, l2: float) -> Float[np.ndarray, " features
     nearly all pairs apart what it leaves to dozens that are noise; this one tells more held-out
     pairs apart (docs/log.md).
     """
+    return _solve_scaled(deltas, _adaptive_scale(deltas), l2=l2)
+
+
+def _adaptive_scale(deltas: Deltas) -> Float[np.ndarray, " features"]:
+    """The size of each weight of a plain fit over their root mean square; 0 where all are 0."""
     first = np.abs(solve_logistic(deltas, l2=FIRST_L2, newton=True))
     size = np.sqrt((first**2).mean())
-    if size == 0:
-        return first
-    scale = first / size
+    return np.asarray(first / size if size else first)
+
+
+def _solve_scaled(
+    deltas: Deltas, scale: Float[np.ndarray, " features"], *, l2: float
+) -> Float[np.ndarray, " features"]:
+    if not scale.any():
+        return scale
     return np.asarray(scale * solve_logistic(scale * deltas, l2=l2, newton=True))
 
 
@@ -174,17 +187,15 @@ def choose_l2(
     fold = (np.random.default_rng([seed, 2]).permutation(int(place.max()) + 1) % FOLDS)[place]
     newton = not sparse.issparse(deltas)
     grid = sorted(L2_GRID if adaptive else PLAIN_L2_GRID, reverse=True)
-
-    def loss(l2: float) -> float:
-        total = 0.0
-        for held_out in np.unique(fold):
-            seen = deltas[fold != held_out]
+    losses = np.zeros(len(grid))
+    for held_out in np.unique(fold):
+        seen, unseen = deltas[fold != held_out], deltas[fold == held_out]
+        scale = _adaptive_scale(seen) if adaptive else None
+        for index, l2 in enumerate(grid):
             weight = (
-                solve_adaptive(seen, l2=l2)
-                if adaptive
-                else solve_logistic(seen, l2=l2, newton=newton)
+                solve_logistic(seen, l2=l2, newton=newton)
+                if scale is None
+                else _solve_scaled(seen, scale, l2=l2)
             )
-            total += np.logaddexp(0, -(deltas[fold == held_out] @ weight)).sum()
-        return total
-
-    return grid[int(np.argmin([loss(l2) for l2 in grid]))]
+            losses[index] += np.logaddexp(0, -(unseen @ weight)).sum()
+    return grid[int(np.argmin(losses))]

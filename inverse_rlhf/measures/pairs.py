@@ -14,7 +14,12 @@ def told_apart(margins: Float[np.ndarray, "*runs pairs"]) -> Float[np.ndarray, "
 
     Pairs without a difference, as of two equal completions, count one half: nothing was told.
     """
-    return np.asarray(((margins > 0) + 0.5 * (margins == 0)).mean(axis=-1))
+    return np.asarray(_told(margins).mean(axis=-1))
+
+
+def _told(margins: Float[np.ndarray, "*runs pairs"]) -> Float[np.ndarray, "*runs pairs"]:
+    """1 where a pair is told right, 0 where wrong, one half where it has no difference."""
+    return (margins > 0) + 0.5 * (margins == 0)
 
 
 def prompt_interval(
@@ -44,8 +49,7 @@ def discrimination_interval(
     margins: Margins, prompts: Prompts, *, resamples: int, seed: int
 ) -> dict[str, float]:
     """`told_apart` with its interval, see `prompt_interval`."""
-    told = (margins > 0) + 0.5 * (margins == 0)
-    return prompt_interval(told, prompts, resamples=resamples, seed=seed)
+    return prompt_interval(_told(margins), prompts, resamples=resamples, seed=seed)
 
 
 def accuracy_beside(
@@ -65,10 +69,9 @@ def accuracy_beside(
     if not told.any():
         return {}
     margins, scores, prompts = margins[told], scores[told], prompts[told]
-    agree = ((margins * scores) > 0) + 0.5 * (margins == 0)
     interval = {"resamples": resamples, "seed": seed}
     return {
         "pairs": int(told.sum()),
         "aligned_wins": prompt_interval((scores > 0).astype(float), prompts, **interval),
-        "accuracy": prompt_interval(agree, prompts, **interval),
+        "accuracy": discrimination_interval(np.sign(scores) * margins, prompts, **interval),
     }

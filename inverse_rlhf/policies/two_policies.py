@@ -60,13 +60,7 @@ def read_prompts_file(path: Path, column: str, key: str = "prompts") -> pd.DataF
         table["messages"] = pd.Series([_messages(cell) for cell in cells], dtype=object)
     if "split" in file.frame:
         table["split"] = file.frame["split"].to_numpy()
-        splits = table.groupby("prompt", sort=False)["split"].unique()
-        several = splits[splits.map(len) > 1]
-        if len(several):
-            file.fail(
-                f"has the prompt {shown(several.index[0])} in the splits "
-                f"{named(several.iloc[0])}: put all its rows in one"
-            )
+    file.check_splits(table)
     repeated = table.duplicated("prompt")
     facts = {"left_out_rows": file.facts.get("left_out_rows", 0)}
     table = table[~repeated].reset_index(drop=True)
