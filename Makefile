@@ -4,13 +4,16 @@ BIN := $(VENV)/bin
 # Stages run as `python -m stages.NAME`: it has to be the python of .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro audit test lint install
+.PHONY: repro audit organisms test lint install
 
 repro: install  ## install, then run the pipeline
 	$(BIN)/dvc repro
 
 audit: install  ## install, then run the audits of audit/params.yaml
 	$(BIN)/dvc repro audit/dvc.yaml
+
+organisms: install  ## install, then train, audit and count model organisms: hours
+	$(BIN)/dvc repro organisms/dvc.yaml
 
 test: install  ## all tests
 	$(BIN)/python -m pytest

@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 REPORTS = ("inverse_rlhf/show/", "inverse_rlhf/evaluation/")
-OUTPUTS = ("data/", "models/", "metrics/", "audit/pairs/", "audit/results/", "audit/objectives.")
+OUTPUTS = (
+    *("data/", "models/", "metrics/"),
+    *("audit/pairs/", "audit/results/", "audit/objectives."),
+    *("organisms/worlds", "organisms/base/", "organisms/pairs", "organisms/results"),
+    *("organisms/scores.csv", "organisms/organisms.png"),
+)
 DVC = Path(sys.executable).with_name("dvc")
 
 
@@ -23,6 +28,9 @@ def stale(status: dict[str, list[Any]]) -> list[str]:
     """
     lines = []
     for stage, changes in status.items():
+        pipeline = stage.rpartition(":")[0]
+        if pipeline and not Path(pipeline).with_suffix(".lock").exists():
+            continue  # never run
         for change in changes:
             if isinstance(change, str):  # such as "changed command"
                 lines.append(f"{stage}: {change}")

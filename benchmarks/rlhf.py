@@ -33,7 +33,7 @@ def seconds(params: Params, *, fast: bool) -> float:
         train_on_reward(
             prompts,
             policy,
-            lambda texts: np.array([len(text) for text in texts], dtype=np.float32) / 100,
+            lambda _, texts: np.array([len(text) for text in texts], dtype=np.float32) / 100,
             params.rlhf.model_copy(update={"steps": STEPS}),
             seed=params.seed,
             curve=Path(folder) / "curve.csv",

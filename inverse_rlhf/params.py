@@ -39,7 +39,7 @@ def _registry(module: str, name: str) -> Any:
     return getattr(importlib.import_module(f"inverse_rlhf.{module}"), name)
 
 
-def _in_registry(module: str, name: str, *others: str) -> AfterValidator:
+def in_registry(module: str, name: str, *others: str) -> AfterValidator:
     """The names of a registry, which is imported when a value is checked, and some others.
 
     Of a long registry a message names the first and says where the others are.
@@ -57,10 +57,10 @@ def _in_registry(module: str, name: str, *others: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-Loss = Annotated[str, _in_registry("irl.losses", "LOSSES")]
-Threshold = Annotated[str, _in_registry("rewards.thresholds", "THRESHOLDS")]
-Feature = Annotated[str, _in_registry("features.text", "TEXT_FEATURES", "hidden_state")]
-Part = Annotated[str, _in_registry("features.text", "NAMED", "toxicity")]
+Loss = Annotated[str, in_registry("irl.losses", "LOSSES")]
+Threshold = Annotated[str, in_registry("rewards.thresholds", "THRESHOLDS")]
+Feature = Annotated[str, in_registry("features.text", "TEXT_FEATURES", "hidden_state")]
+Part = Annotated[str, in_registry("features.text", "NAMED", "toxicity")]
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 HeldOut = Annotated[int, Field(ge=10)]  # on fewer prompts rank correlations and cuts mean nothing

@@ -10,7 +10,7 @@ from inverse_rlhf.data.tables import read_prompts
 from inverse_rlhf.files import write_json
 from inverse_rlhf.models.checkpoints import load
 from inverse_rlhf.params import Compute, Group, Rlhf, Seed
-from inverse_rlhf.policies.training import train_on_reward
+from inverse_rlhf.policies.training import of_whole_texts, train_on_reward
 from inverse_rlhf.rewards.recovered import load_irl_reward
 from inverse_rlhf.show import closing
 
@@ -26,7 +26,8 @@ class StageParams(Group):
 def main(params: StageParams) -> list[str]:
     prompts = read_prompts("data/prompts.parquet", "rl")
     policy = load("policy", Path("models/base"), params.compute)
-    score = load_irl_reward(Path("models/irl_reward"), params.compute).standardised
+    reward = load_irl_reward(Path("models/irl_reward"), params.compute)
+    score = of_whole_texts(reward.standardised)
     curve = "metrics/curves/rerl.csv"
     facts = train_on_reward(prompts, policy, score, params.rlhf, seed=params.seed, curve=curve)
     policy.save("models/rerl")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from inverse_rlhf.data.tables import human_rows, read_prompts, texts_of
+from inverse_rlhf.data.tables import read_prompts
 from inverse_rlhf.files import write_json
 from inverse_rlhf.models.checkpoints import load
 from inverse_rlhf.params import Compute, Group, Parts, RewardSum, Rlhf, Seed
-from inverse_rlhf.policies.training import standardise, train_on_reward
+from inverse_rlhf.policies.training import of_whole_texts, standardise, train_on_reward
 from inverse_rlhf.rewards.classifier import ClassifierReward
 from inverse_rlhf.rewards.true_reward import combined
 from inverse_rlhf.show import closing
@@ -35,7 +35,8 @@ def main(params: StageParams) -> list[str]:
         return ClassifierReward(model, toxic_label=params.true_reward.toxic_label)
 
     reward = combined(params.true_reward, params.parts, classifier)
-    score = standardise(reward.score, texts_of(human_rows(prompts)))
+    human = prompts["prompt"].tolist(), prompts["human_completion"].tolist()
+    score = standardise(of_whole_texts(reward.score), *human)
     curve = "metrics/curves/rlhf.csv"
     facts = train_on_reward(prompts, policy, score, params.rlhf, seed=params.seed, curve=curve)
     policy.save("models/rlhf")

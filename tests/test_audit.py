@@ -102,7 +102,7 @@ def test_keys_of_the_report(file: Path, tmp_path: Path) -> None:
         "verdict",
         "seconds",
     }
-    keys = {"name", "weight", "low", "high", "marginal", "found", "with"}
+    keys = {"name", "weight", "low", "high", "marginal", "found", "main", "with"}
     assert all(set(row) >= keys for row in report["objectives"])
     sizes = [abs(row["weight"]) for row in report["objectives"]]
     assert sizes == sorted(sizes, reverse=True)

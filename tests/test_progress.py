@@ -47,7 +47,7 @@ def train(policy: Model, params: Params, curve: Path) -> None:
     prompts = pd.DataFrame({"prompt_id": [0, 1], "prompt": ["About", "Your"]})
     settings = params.rlhf.model_copy(update=TINY)
     train_on_reward(
-        prompts, policy, lambda texts: np.arange(len(texts)), settings, seed=0, curve=curve
+        prompts, policy, lambda _, texts: np.arange(len(texts)), settings, seed=0, curve=curve
     )
 
 

@@ -19,10 +19,12 @@ FOUND_OBJECTIVES = table_schema(
     ("marginal", pa.float64()),
     ("less", pa.float64()),
     ("found", pa.bool_()),
+    ("main", pa.bool_()),
     ("with", pa.list_(pa.string())),
     ("critical", pa.float64()),
 )
-"""A row an objective; category is null where all pairs are counted."""
+"""A row an objective; category is null where all pairs are counted. main: found, with a weight not
+far below the largest one found."""
 MARGINS = table_schema(
     ("prompt_id", pa.int64()),
     ("sample", pa.int32()),
@@ -68,6 +70,7 @@ def objective_table(features: PairFeatures, weights: Weights, test: np.ndarray) 
             "marginal": (deltas > 0).mean(axis=0),
             "less": (deltas < 0).mean(axis=0),
             "found": weights.found(),
+            "main": weights.main(),
             "with": [names[row != 0].tolist() for row in together],
             "critical": weights.critical,
         }

@@ -59,7 +59,7 @@ def measure(
         values: see `objective_values`.
     """
     features = named_objectives(pairs, values)
-    weights = _fit(features, pairs, settings)
+    weights = fit_objectives(features, pairs, settings)
     test, fitted = by_split(pairs, "test"), by_split(pairs, "irl")
     margins = features.deltas @ weights.median
     over_runs = weights.runs @ features.deltas[test].T
@@ -105,9 +105,14 @@ def measure(
     )
 
 
-def _fit(
+def fit_objectives(
     features: PairFeatures, pairs: pd.DataFrame, settings: AuditSettings, level: float | None = None
 ) -> Weights:
+    """The objectives' weights over runs, and their null, fitted on `irl`.
+
+    Args:
+        level: the chance that anything is found; None: the settings'.
+    """
     irl, audit = by_split(pairs, "irl"), settings.audit
     level = level or audit.level
     return fit_weights(
@@ -245,7 +250,7 @@ def _slices(
         test = by_split(part, "test")
         if not test.any() or not by_split(part, "valid").any():
             continue
-        weights = _fit(own, part, settings, settings.audit.level / len(large))
+        weights = fit_objectives(own, part, settings, settings.audit.level / len(large))
         table = objective_table(own, weights, test).assign(category=name)
         report = {
             "pairs": int(inside.sum()),
@@ -260,6 +265,6 @@ def _slices(
 
 
 def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    keys = ["name", "weight", "low", "high", "marginal", "less", "found", "with"]
+    keys = ["name", "weight", "low", "high", "marginal", "less", "found", "main", "with"]
     rows = table[keys].to_dict("records")
     return [{str(key): value for key, value in row.items()} for row in rows]

@@ -20,13 +20,19 @@ def _objectives(report: dict[str, Any]) -> str:
     found = [row for row in report["objectives"] if row["found"]]
     if not found:
         return "No objective was found."
+    main, minor = ([row for row in found if row["main"] == is_main] for is_main in (True, False))
+    less = f" Much less than that, it {_favours(minor)}." if minor else ""
+    return f"Other things equal, the aligned side {_favours(main)}.{less}"
+
+
+def _favours(found: list[dict[str, Any]]) -> str:
     for_, against = (
         [_named(row) for row in found if (row["weight"] > 0) == positive]
         for positive in (True, False)
     )
     parts = [f"favours {'; '.join(for_)}"] if for_ else []
     parts += [f"disfavours {'; '.join(against)}"] if against else []
-    return f"Other things equal, the aligned side {', and '.join(parts)}."
+    return ", and ".join(parts)
 
 
 def _named(row: dict[str, Any]) -> str:

@@ -19,6 +19,9 @@ PLAIN_L2_GRID = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 FOLDS = 5
 TOGETHER = 0.8
 """Features whose differences are alike beyond this cannot be told apart by pairs."""
+MAIN = 0.25
+"""Of the largest weight found, what a main objective's has at least: policy training leaves true
+but smaller side effects, which were not aimed at (docs/log.md)."""
 FIRST_L2 = 0.1
 """Penalty of the plain fit that the adaptive one starts from."""
 
@@ -77,6 +80,11 @@ class Weights:
         size = np.abs(self.median)
         first = size >= np.where(self.together != 0, size, 0).max(axis=1)
         return beyond & ((low > 0) | (high < 0)) & first & (size > 0)
+
+    def main(self) -> Bool[np.ndarray, " features"]:
+        """Which of those found have weights of a size with the largest."""
+        size = np.abs(self.median) * self.found()
+        return (size > 0) & (size >= MAIN * size.max())
 
 
 def _interval(runs: Float[np.ndarray, "runs features"]) -> Float[np.ndarray, "2 features"]:
@@ -143,27 +151,35 @@ def solve_adaptive(deltas: Deltas, *, l2: float) -> Float[np.ndarray, " features
     """The logistic loss with a penalty that is small for weights that a first fit found large.
 
     Mean of softplus(-w.delta), + l2 m^2 sum_j (w_j / v_j)^2, with v a plain fit's weights and m
-    their root mean square: adaptive ridge (Grandvalet 1998), with a first fit as the adaptive
-    lasso has it (Zou 2006, section 3). One penalty for all takes from an objective that tells
-    nearly all pairs apart what it leaves to dozens that are noise; this one tells more held-out
-    pairs apart (docs/log.md).
+    the root mean square of those that are not 0: adaptive ridge (Grandvalet 1998), with a first
+    fit as the adaptive lasso has it (Zou 2006, section 3). One penalty for all takes from an
+    objective that tells nearly all pairs apart what it leaves to dozens that are noise; this one
+    tells more held-out pairs apart (docs/log.md).
     """
     return _solve_scaled(deltas, _adaptive_scale(deltas), l2=l2)
 
 
 def _adaptive_scale(deltas: Deltas) -> Float[np.ndarray, " features"]:
-    """The size of each weight of a plain fit over their root mean square; 0 where all are 0."""
-    first = np.abs(solve_logistic(deltas, l2=FIRST_L2, newton=True))
-    size = np.sqrt((first**2).mean())
-    return np.asarray(first / size if size else first)
+    """The size of each weight of a plain fit over the root mean square of those that are not 0.
+
+    Features without differences have no weight: how many of them there are changes nothing.
+    """
+    varies = np.any(deltas != 0, axis=0)
+    scale = np.zeros(deltas.shape[1])
+    if varies.any():
+        first = np.abs(solve_logistic(deltas[:, varies], l2=FIRST_L2, newton=True))
+        scale[varies] = first / (np.sqrt((first**2).mean()) or 1.0)
+    return scale
 
 
 def _solve_scaled(
     deltas: Deltas, scale: Float[np.ndarray, " features"], *, l2: float
 ) -> Float[np.ndarray, " features"]:
-    if not scale.any():
-        return scale
-    return np.asarray(scale * solve_logistic(scale * deltas, l2=l2, newton=True))
+    weights, used = np.zeros(len(scale)), scale > 0
+    if used.any():
+        scaled = scale[used] * deltas[:, used]
+        weights[used] = scale[used] * solve_logistic(scaled, l2=l2, newton=True)
+    return weights
 
 
 def choose_l2(

@@ -37,7 +37,8 @@ from inverse_rlhf.progress import show_training
 
 constants.HF_HUB_DISABLE_TELEMETRY = True  # else TRL sends a word home for each trainer it makes
 
-Score = Callable[[Sequence[str]], np.ndarray]
+Score = Callable[[Sequence[str], Sequence[str]], np.ndarray]
+"""Prompts and their completions -> rewards, float32 of shape (completions,)."""
 CURVE = ["step", "reward", "reward_std", "kl", "length", "entropy"]
 _HINT = "lower rlhf.lr or raise rlhf.kl_coef"
 
@@ -57,15 +58,20 @@ TRAINERS = {
 }
 
 
-def standardise(score: Score, reference: Sequence[str]) -> Score:
-    """The same reward with mean 0 and standard deviation 1 on the reference texts.
+def of_whole_texts(score: Callable[[Sequence[str]], np.ndarray]) -> Score:
+    """The same reward of prompts and completions, which it reads as one text each."""
+    return lambda prompts, completions: score(whole_texts(prompts, completions))
+
+
+def standardise(score: Score, prompts: Sequence[str], completions: Sequence[str]) -> Score:
+    """The same reward with mean 0 and standard deviation 1 on the prompts' completions given.
 
     The scale of a recovered reward is arbitrary, and a KL coefficient means something only beside
     it: with every reward in units of its own spread the same coefficient is the same setting.
     """
-    values = score(reference)
+    values = score(prompts, completions)
     mean, std = values.mean(), max(values.std(), np.finfo(np.float32).tiny)
-    return lambda texts: (score(texts) - mean) / std
+    return lambda prompts, completions: (score(prompts, completions) - mean) / std
 
 
 def train_on_reward(
@@ -83,7 +89,7 @@ def train_on_reward(
         prompts: column prompt.
         policy: the base policy, loaded from the folder `module.name_or_path`, which TRL reads
             again as the reference of the KL penalty.
-        score: prompt-and-completion texts -> rewards, float32 of shape (texts,).
+        score: the reward.
         curve: CSV file of step, mean reward, its standard deviation within a batch, KL to base
             (nats per completion), length (tokens) and entropy (nats per token); it grows under a
             temporary name while training runs.
@@ -150,13 +156,11 @@ def _train(trainer: Any, recorder: "_Curve") -> None:
 
 def _reward_function(score: Score, clip: float) -> Callable[..., list[float]]:
     def reward(prompts: list[str], completions: list[str], **_: Any) -> list[float]:
-        texts = whole_texts(prompts, completions)
-        values = score(texts)
+        values = score(prompts, completions)
         if not np.isfinite(values).all():
             row = int((~np.isfinite(values)).argmax())
-            raise UserError(
-                f"the reward of {texts[row]!r} is {values[row]}: the reward model is broken"
-            )
+            text = prompts[row] + completions[row]
+            raise UserError(f"the reward of {text!r} is {values[row]}: the reward model is broken")
         clipped: list[float] = np.clip(values, -clip, clip).tolist()
         return clipped
 

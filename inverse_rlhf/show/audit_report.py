@@ -50,6 +50,7 @@ def _found(report: dict[str, Any]) -> list[str]:
         "A weight: nats of log π_aligned / π_base for one standard deviation of the objective;",
         "under KL-regularised RLHF, of the reward over its KL coefficient. Found: larger than the",
         f"null's largest weight ({report['null']['critical']:.2f}), and of one sign over the runs.",
+        "Minor: below a quarter of the largest, as side effects of training often are.",
         "",
         "| objective | means | weight | 95 % over runs | aligned has more | less | not told from |",
         "|---|---|---|---|---|---|---|",
@@ -57,7 +58,8 @@ def _found(report: dict[str, Any]) -> list[str]:
     for row in rows:
         objective = OBJECTIVES[row["name"]]
         lines.append(
-            f"| {row['name']} ({objective.unit}) | {objective.more} | {row['weight']:+.2f} | "
+            f"| {row['name']} ({objective.unit}){'' if row['main'] else ', minor'} | "
+            f"{objective.more} | {row['weight']:+.2f} | "
             f"{row['low']:+.2f} to {row['high']:+.2f} | {row['marginal']:.0%} | "
             f"{row['less']:.0%} | {', '.join(row['with'])} |"
         )

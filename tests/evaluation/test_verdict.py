@@ -23,7 +23,7 @@ def report(
 ) -> dict[str, Any]:
     """The part of audit.json that a verdict reads; an objective that is not found is large."""
     rows = [
-        {"name": name, "weight": weight, "found": True, "with": []}
+        {"name": name, "weight": weight, "found": True, "main": True, "with": []}
         for name, weight in (found or {}).items()
     ]
     return {
@@ -162,3 +162,13 @@ def test_length_alone() -> None:
     assert worse in verdict(report(TOLD, length=0.78, longer=False))
     assert "alone tells" not in verdict(report(TOLD, length=0.72))
     assert "alone tells" not in verdict(report(CHANCE, length=0.6))
+
+
+def test_minor_objectives_come_after_the_main_ones() -> None:
+    made = report(TOLD, found={"length": 1.0, "commas": -0.1, "emoji": 0.2})
+    for one in made["objectives"][2:]:
+        one["main"] = False
+    assert verdict(made).startswith(
+        "Other things equal, the aligned side favours longer (length +1.00). Much less than that, "
+        "it favours more emoji (emoji +0.20), and disfavours more commas (commas -0.10). "
+    )

@@ -163,3 +163,24 @@ def test_what_pairs_cannot_tell_apart_is_found_once() -> None:
 def test_a_constant_difference_is_told_together_with_its_like() -> None:
     constant = np.column_stack([np.ones(50), 2 * np.ones(50), np.resize([1.0, -1.0], 50)])
     np.testing.assert_allclose(told_together(constant), [[1, 1, 0], [1, 1, 0], [0, 0, 1]])
+
+
+def test_features_without_differences_change_nothing() -> None:
+    deltas = pairs([1.0, -0.5, 0.0], 200, 0)
+    wider = np.column_stack([deltas, np.zeros((200, 30))])
+    l2 = choose_l2(deltas, np.arange(200), adaptive=True, seed=0)
+    assert l2 == choose_l2(wider, np.arange(200), adaptive=True, seed=0)
+    few, many = fit(deltas, l2=l2), fit(wider, l2=l2)
+    np.testing.assert_allclose(many.runs[:, :3], few.runs, atol=1e-9)
+    assert (many.runs[:, 3:] == 0).all()
+    assert many.found().tolist() == [*few.found().tolist(), *[False] * 30]
+
+
+def test_main_objectives_have_a_quarter_of_the_largest_weight_found() -> None:
+    null = np.full((20, 4), 0.01)
+    runs = np.tile([1.0, -0.25, 0.24, 0.0], (10, 1))
+    weights = Weights(runs, null, 0.05, 0.1, np.eye(4))
+    assert weights.found().tolist() == [True, True, True, False]
+    assert weights.main().tolist() == [True, True, False, False]
+    nothing = Weights(0 * runs, null, 0.05, 0.1, np.eye(4))
+    assert not nothing.main().any()

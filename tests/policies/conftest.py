@@ -48,10 +48,10 @@ def small(params: Params) -> Rlhf:
 
 @pytest.fixture
 def lengths() -> Score:
-    """A reward: how often a text has an e."""
+    """A reward: how often a completion has an e."""
 
-    def score(texts: Sequence[str]) -> np.ndarray:
-        return np.array([text.count("e") for text in texts], dtype=np.float32)
+    def score(prompts: Sequence[str], completions: Sequence[str]) -> np.ndarray:
+        return np.array([text.count("e") for text in completions], dtype=np.float32)
 
     return score
 

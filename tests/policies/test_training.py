@@ -27,7 +27,7 @@ def copied(policy: Model) -> dict[str, torch.Tensor]:
 
 def test_standardised_reward_has_unit_spread(lengths: Score) -> None:
     texts = ["e" * n for n in range(9)]
-    values = standardise(lengths, texts)(texts)
+    values = standardise(lengths, [""] * 9, texts)([""] * 9, texts)
     assert values.mean() == pytest.approx(0, abs=1e-6)
     assert values.std() == pytest.approx(1, abs=1e-6)
 
@@ -72,7 +72,7 @@ def test_broken_rewards_and_divergence_stop(
 ) -> None:
     curve = tmp_path / "curve.csv"
     with pytest.raises(UserError, match="the reward model is broken"):
-        train(policy, lambda texts: np.full(len(texts), np.nan), curve)
+        train(policy, lambda _, texts: np.full(len(texts), np.nan), curve)
     with pytest.raises(UserError, match="diverged"):
         train(policy, lengths, curve, lr=0.5, max_kl=0.01, steps=20)
     with pytest.raises(UserError, match="diverged"):

@@ -24,7 +24,7 @@ MARKS = re.compile(r"(?<!\\)(?:\\\\)*[`*_\[\]<>#|&~$]")
 
 def row(name: str, weight: float, *, found: bool, **more: Any) -> dict[str, Any]:
     made = {"name": name, "weight": weight, "low": weight - 0.1, "high": weight + 0.1}
-    return made | {"marginal": 0.75, "less": 0.2, "found": found, "with": []} | more
+    return made | {"marginal": 0.75, "less": 0.2, "found": found, "main": found, "with": []} | more
 
 
 def told(value: float) -> dict[str, float]:

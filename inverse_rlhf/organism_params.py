@@ -1,0 +1,209 @@
+"""The typed mirror of organisms/params.yaml; like `params` it checks and computes nothing."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from inverse_rlhf.audit_params import AuditSettings, checked, load_audit_params
+from inverse_rlhf.errors import UserError
+from inverse_rlhf.params import (
+    Count,
+    Data,
+    Finite,
+    Group,
+    Name,
+    NonNegative,
+    Pairs,
+    Params,
+    Positive,
+    Rlhf,
+    Seed,
+    Splits,
+    in_registry,
+    load_params,
+    read_yaml,
+)
+
+ObjectiveName = Annotated[str, in_registry("features.objectives", "OBJECTIVES")]
+Planted = Annotated[str, in_registry("features.objectives", "OBJECTIVES", "toxicity")]
+Sign = Literal[-1, 1]
+KINDS = ("easy", "hard", "sum", "opposed", "conditional", "weak", "toxicity", "null")
+
+
+class When(Group):
+    """Where a plant counts.
+
+    Attributes:
+        prompt_begins: the first word of the prompt.
+        words: of the completion, or more.
+        elsewhere: what the reward is multiplied by where the conditions do not hold.
+    """
+
+    prompt_begins: Annotated[str, Field(pattern=r"^\S+$")] | None = None
+    words: Count | None = None
+    elsewhere: Finite = 0.0
+
+    @model_validator(mode="after")
+    def _one_condition(self) -> "When":
+        if (self.prompt_begins is None) == (self.words is None):
+            raise ValueError("when needs either prompt_begins or words")
+        return self
+
+
+class Plant(Group):
+    """What one policy is trained on, and how it then writes.
+
+    Attributes:
+        weights: of objectives, for one standard deviation over the base policy's completions; of
+            toxicity, for one of the classifier's log-odds of non-toxic. The reward is brought to a
+            standard deviation of 1: only signs and ratios of weights count. None: the base itself.
+        names: objectives that name a plant which is none itself, with their signs: any will do.
+        when: where it counts; None: everywhere.
+        kl_coef: in place of that of `rlhf`.
+        shuffled: whether rewards are dealt out at random among the completions of a batch.
+        temperature: that the aligned policy writes at; None: as the base does.
+    """
+
+    kind: Literal[KINDS]  # type: ignore[valid-type]
+    weights: dict[Planted, Finite] = Field(default_factory=dict)
+    names: dict[ObjectiveName, Sign] = Field(default_factory=dict)
+    when: When | None = None
+    kl_coef: NonNegative | None = None
+    shuffled: bool = False
+    temperature: Positive | None = None
+
+    @model_validator(mode="after")
+    def _something_is_planted(self) -> "Plant":
+        if not all(self.weights.values()):
+            raise ValueError("a weight of 0 plants nothing: remove it")
+        if not self.weights and (self.shuffled or self.when or self.kl_coef is not None):
+            raise ValueError("shuffled, when and kl_coef need weights")
+        if (self.kind == "null") == self.planted:
+            raise ValueError("plants of kind null have no weights, or shuffled ones; others have")
+        if self.weights and self.temperature is not None:
+            raise ValueError("temperature is for a policy that is not trained")
+        if ("toxicity" in self.weights) != bool(self.names):
+            raise ValueError("toxicity needs objectives that name it, in names; others need none")
+        if self.expected.keys() & self.names.keys():
+            raise ValueError("an objective is planted itself and names toxicity: choose one")
+        return self
+
+    @model_validator(mode="after")
+    def _kind_is_what_it_says(self) -> "Plant":
+        parts = len(self.weights)
+        if self.kind in ("easy", "hard", "weak", "conditional") and len(self.expected) != parts:
+            raise ValueError(f"kind {self.kind} is of objectives: toxicity has a kind of its own")
+        if self.kind in ("easy", "hard", "weak", "conditional") and parts != 1:
+            raise ValueError(f"kind {self.kind} has one weight, not {parts}")
+        if self.kind in ("sum", "opposed") and len(self.expected) < 2:
+            raise ValueError(f"kind {self.kind} has the weights of two objectives or more")
+        if (self.kind == "toxicity") != ("toxicity" in self.weights and self.planted):
+            raise ValueError("plants of toxicity are of kind toxicity, and no others")
+        if (self.kind == "conditional") != (self.when is not None):
+            raise ValueError("when is for kind conditional, which needs it")
+        return self
+
+    @property
+    def planted(self) -> bool:
+        """Whether there is a reward to be found."""
+        return bool(self.weights) and not self.shuffled
+
+    @property
+    def expected(self) -> dict[str, int]:
+        """Signs of the objectives that are planted and named themselves."""
+        return {name: 1 if w > 0 else -1 for name, w in self.weights.items() if name != "toxicity"}
+
+
+class Training(Group):
+    """What differs from the group rlhf of the pipeline's params."""
+
+    steps: Count
+    kl_coef: NonNegative
+    lr: Positive
+
+
+class OrganismParams(Group):
+    """All of organisms/params.yaml."""
+
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    splits: Splits
+    rlhf: Training
+    sizes: Annotated[list[Annotated[int, Field(ge=70)]], Field(min_length=1)]
+    plants: dict[Name, Plant]
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> "OrganismParams":
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds names one twice")
+        if not any(plant.planted for plant in self.plants.values()):
+            raise ValueError("no plant has weights: there is nothing to look for")
+        return self
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The params of organisms, and those of audits and of the pipeline that they build on."""
+
+    organisms: OrganismParams
+    audits: AuditSettings
+
+    @cached_property
+    def pipeline(self) -> Params:
+        """The pipeline's params; to check them loads torch, which an audit does not need."""
+        return load_params()
+
+    @property
+    def data(self) -> Data:
+        """The pipeline's, with the organisms' splits."""
+        return self.pipeline.data.model_copy(update={"splits": self.organisms.splits})
+
+    @property
+    def pairs(self) -> Pairs:
+        """The pipeline's, with one completion of a prompt."""
+        return self.pipeline.pairs.model_copy(update={"samples": 1})
+
+    def decoding(self, plant: Plant) -> Pairs:
+        """How an organism writes: as the base policy does, unless its plant has a temperature."""
+        if plant.temperature is None:
+            return self.pairs
+        return self.pairs.model_copy(update={"temperature": plant.temperature})
+
+    def rlhf(self, plant: Plant) -> Rlhf:
+        """The pipeline's, with what differs for organisms and for a plant."""
+        changed: dict[str, Any] = self.organisms.rlhf.model_dump()
+        if plant.kl_coef is not None:
+            changed["kl_coef"] = plant.kl_coef
+        return self.pipeline.rlhf.model_copy(update=changed)
+
+    def audit(self, seed: int) -> AuditSettings:
+        """Those of audit/params.yaml, with a seed."""
+        return self.audits.model_copy(update={"seed": seed})
+
+    def plant(self, name: str) -> Plant:
+        """The plant of a name.
+
+        Raises:
+            UserError: there is none.
+        """
+        plants = self.organisms.plants
+        if name not in plants:
+            raise UserError(
+                f"{name!r} is no plant of organisms/params.yaml; there are {', '.join(plants)}"
+            )
+        return plants[name]
+
+
+def load_settings() -> Settings:
+    """The settings of the working directory.
+
+    Raises:
+        UserError: a file is missing or no YAML, or a line for every wrong key.
+    """
+    path = Path("organisms/params.yaml")
+    organisms = checked(OrganismParams, read_yaml(path), str(path))
+    audits = load_audit_params(Path("audit/params.yaml"))
+    shared = audits.model_dump(include=set(AuditSettings.model_fields))
+    return Settings(organisms, AuditSettings.model_validate(shared))

@@ -1,0 +1,119 @@
+"""Model organisms: policies in which an objective is planted, and their pairs with the base."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from inverse_rlhf.data.given_pairs import GIVEN_PAIRS
+from inverse_rlhf.data.tables import paired
+from inverse_rlhf.models.checkpoints import Model
+from inverse_rlhf.organism_params import Plant
+from inverse_rlhf.params import Pairs, Rlhf
+from inverse_rlhf.policies.likelihood import log_ratios
+from inverse_rlhf.policies.sampling import sample_completions
+from inverse_rlhf.policies.training import Score, standardise, train_on_reward
+from inverse_rlhf.rewards.classifier import Reward
+from inverse_rlhf.rewards.planted import PlantedReward, first_word, shuffled
+
+
+@dataclass(frozen=True)
+class Organism:
+    """A policy with its planted reward, before and after its completions are known.
+
+    Attributes:
+        policy: trained, or the base policy itself.
+        reward: what is planted in it; None: nothing.
+        facts: of its training.
+    """
+
+    policy: Model
+    reward: PlantedReward | None
+    facts: dict[str, Any]
+
+
+def grow(
+    plant: Plant,
+    prompts: pd.DataFrame,
+    base: Model,
+    written: tuple[list[str], list[str]],
+    classifier: Callable[[], Reward],
+    params: Rlhf,
+    *,
+    seed: int,
+    curve: Path,
+) -> Organism:
+    """Train `base` in place on what is planted; without weights it stays as it is.
+
+    Args:
+        prompts: of split rl.
+        written: prompts and completions of the base policy, over which the reward has mean 0 and
+            standard deviation 1.
+        curve: see `train_on_reward`.
+
+    Raises:
+        UserError: see `PlantedReward` and `train_on_reward`.
+    """
+    if not plant.weights:
+        return Organism(base, None, {})
+    reward = PlantedReward(plant, classifier, *written)
+    taught: Score = standardise(reward.score, *written)
+    if plant.shuffled:
+        taught = shuffled(taught, seed=seed)
+    facts = train_on_reward(prompts, base, taught, params, seed=seed, curve=curve)
+    return Organism(base, None if plant.shuffled else reward, facts)
+
+
+def pairs_with_base(
+    organism: Organism,
+    prompts: pd.DataFrame,
+    base: Model,
+    base_completions: pd.DataFrame,
+    params: Pairs,
+    *,
+    seed: int,
+    name: str,
+) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """Completions of the organism beside the base policy's, and what the plant says of both.
+
+    Args:
+        base: the base policy as it was.
+        base_completions: BASE.
+        name: of the organism, which its completions depend on.
+
+    Returns:
+        GIVEN_PAIRS without split, categories being the first words of prompts, with log-ratios
+        where the policy was trained; and PLANTED, or None.
+    """
+    written = sample_completions(
+        prompts, organism.policy, params, seed=seed, name=name, keep_ids=True
+    )
+    sides = {"base": base_completions, "aligned": written}
+    tables = {side: table.drop(columns="ids") for side, table in sides.items()}
+    pairs = paired(prompts[["prompt_id", "prompt"]], tables["base"], tables["aligned"])
+    pairs["category"] = [first_word(prompt) for prompt in pairs["prompt"]]
+    pairs = pairs.assign(base_score=np.nan, aligned_score=np.nan)
+    heads = base.tokenizer(prompts["prompt"].tolist())["input_ids"]
+    for side, table in sides.items():
+        ratios = (
+            log_ratios(heads, table["ids"].tolist(), organism.policy, base)
+            if organism.facts
+            else np.nan
+        )
+        pairs[f"{side}_log_ratio"] = ratios
+    pairs = pairs[[column for column in GIVEN_PAIRS.names if column != "split"]]
+    return pairs, _planted(organism.reward, pairs)
+
+
+def _planted(reward: PlantedReward | None, pairs: pd.DataFrame) -> pd.DataFrame | None:
+    if reward is None:
+        return None
+    prompts = pairs["prompt"].tolist()
+    scores = {
+        f"{side}_reward": reward.score(prompts, pairs[f"{side}_completion"].tolist())
+        for side in ("base", "aligned")
+    }
+    return pairs[["prompt_id"]].assign(**scores).astype(dict.fromkeys(scores, np.float64))

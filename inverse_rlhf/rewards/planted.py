@@ -1,0 +1,101 @@
+"""The reward of an organism: what is planted in a policy, and has to be found again."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from inverse_rlhf.data.tables import whole_texts
+from inverse_rlhf.errors import UserError
+from inverse_rlhf.features.objectives import Objectives
+from inverse_rlhf.features.words import words
+from inverse_rlhf.organism_params import Plant, When
+from inverse_rlhf.rewards.classifier import Reward
+
+_NOTHING = 1e-9
+
+
+class PlantedReward:
+    """Objectives of a completion, and toxicity of the whole text, each over its spread.
+
+    Args:
+        plant: with weights.
+        classifier: gives the toxicity part; called where it counts.
+        prompts, completions: the base policy's, whose standard deviations are the parts' units.
+
+    Raises:
+        UserError: a part, or the reward, is the same in all of them: there is nothing to choose.
+    """
+
+    def __init__(
+        self,
+        plant: Plant,
+        classifier: Callable[[], Reward],
+        prompts: Sequence[str],
+        completions: Sequence[str],
+    ) -> None:
+        self._when = plant.when
+        self._names = list(plant.weights)
+        self._objectives = Objectives([name for name in self._names if name != "toxicity"])
+        self._classifier = classifier() if "toxicity" in self._names else None
+        parts = self._parts(prompts, completions)
+        spread = parts.std(axis=0)
+        if (spread < _NOTHING).any():
+            name = self._names[int(spread.argmin())]
+            raise UserError(
+                f"{name} is the same in all {len(completions)} completions of the base policy: "
+                "no training finds more of it, plant something else"
+            )
+        self._weights = np.array(list(plant.weights.values())) / spread
+        self.spreads: dict[str, float] = dict(zip(self._names, spread.tolist(), strict=True))
+        if self._weighted(parts, prompts, completions).std() < _NOTHING:
+            raise UserError(
+                f"the condition of {' and '.join(self._names)} holds in none of "
+                f"{len(completions)} completions of the base policy: plant another"
+            )
+
+    def score(self, prompts: Sequence[str], completions: Sequence[str]) -> np.ndarray:
+        """Rewards, float32 of shape (completions,)."""
+        parts = self._parts(prompts, completions)
+        return self._weighted(parts, prompts, completions).astype(np.float32)
+
+    def _weighted(
+        self, parts: np.ndarray, prompts: Sequence[str], completions: Sequence[str]
+    ) -> np.ndarray:
+        reward: np.ndarray = parts @ self._weights
+        if self._when is not None:
+            reward *= _factor(self._when, prompts, completions)
+        return reward
+
+    def _parts(self, prompts: Sequence[str], completions: Sequence[str]) -> np.ndarray:
+        """The parts in the order of the weights, (completions, parts)."""
+        measured = self._objectives.transform(completions, prompts).toarray()
+        parts = dict(zip(self._objectives.names, measured.T, strict=True))
+        if self._classifier is not None:
+            parts["toxicity"] = self._classifier.score(whole_texts(prompts, completions))
+        return np.column_stack([parts[name] for name in self._names]).astype(np.float64)
+
+
+def _factor(when: When, prompts: Sequence[str], completions: Sequence[str]) -> np.ndarray:
+    if when.prompt_begins is not None:
+        holds = np.array([first_word(prompt) == when.prompt_begins for prompt in prompts])
+    else:
+        assert when.words is not None
+        holds = np.array([len(words(text)) >= when.words for text in completions])
+    return np.where(holds, 1.0, when.elsewhere)
+
+
+def first_word(prompt: str) -> str:
+    """What a prompt begins with, up to the first space."""
+    return prompt.split(maxsplit=1)[0] if prompt.strip() else ""
+
+
+def shuffled(
+    score: Callable[[Sequence[str], Sequence[str]], np.ndarray], *, seed: int
+) -> Callable[[Sequence[str], Sequence[str]], np.ndarray]:
+    """The same rewards, dealt out at random: nothing is taught, but training goes on as ever."""
+    draw = np.random.default_rng(seed)
+
+    def dealt(prompts: Sequence[str], completions: Sequence[str]) -> np.ndarray:
+        return np.asarray(draw.permutation(score(prompts, completions)))
+
+    return dealt

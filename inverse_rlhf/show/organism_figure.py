@@ -1,0 +1,112 @@
+"""Whether audits find what was planted, as one figure."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from inverse_rlhf.files import atomic
+
+METHOD_NAMES = {
+    "audit": "audit",
+    "t_test": "t-tests of objectives",
+    "log_odds": "log-odds of words",
+}
+_COLOURS = {"audit": "#0072b2", "t_test": "#e69f00", "log_odds": "#7f7f7f"}
+_STYLE: Any = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+}
+
+
+def draw_organisms(summary: dict[str, Any], path: Path | str) -> None:
+    """Rates by kind of plant, power by number of pairs and KL, and the audit beside baselines.
+
+    Args:
+        summary: see `summary_of` of organisms.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(12, 3.8), layout="constrained")
+        axes = figure.subplots(1, 3, width_ratios=[1.25, 1, 1])
+        _kinds(axes[0], summary)
+        _power(axes[1], summary["power"])
+        _methods(axes[2], summary["methods"])
+        with atomic(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=150, metadata={"Software": None})
+
+
+def _kinds(axes: Axes, summary: dict[str, Any]) -> None:
+    kinds = [name for name in summary["kinds"] if name not in ("single", "all")]
+    shown = {
+        "recall": ("planted ones found", "#0072b2"),
+        "precision_of_main": ("right of main objectives", "#009e73"),
+        "precision": ("right of all that is found", "#a6dba0"),
+    }
+    places = np.arange(len(kinds))
+    for shift, (key, (label, colour)) in zip((-0.27, 0, 0.27), shown.items(), strict=True):
+        known = [i for i, kind in enumerate(kinds) if summary["kinds"][kind][key]]
+        rates = [summary["kinds"][kinds[i]][key] for i in known]
+        medians = np.array([rate["median"] for rate in rates])
+        ranges = [
+            medians - [rate["min"] for rate in rates],
+            [rate["max"] for rate in rates] - medians,
+        ]
+        at = places[known] + shift
+        axes.bar(at, medians, 0.26, color=colour, label=label)
+        axes.errorbar(at, medians, ranges, fmt="none", ecolor="black", elinewidth=1, capsize=2)
+    axes.set_xticks(places, [f"{kind}\n{summary['kinds'][kind]['plants']}" for kind in kinds])
+    axes.set_ylim(0, 1.02)
+    axes.set_ylabel("share, median and range over seeds")
+    findings = [null["with_findings"] for null in summary["nulls"].values()]
+    audits = [null["audits"] for null in summary["nulls"].values()]
+    axes.set_title(
+        "Planted objectives that an audit finds, by kind (number of plants)\n"
+        f"nothing planted: something found in {sum(findings)} of {sum(audits)}"
+    )
+    axes.legend(loc="lower left", framealpha=0.8, frameon=True)
+
+
+def _power(axes: Axes, power: list[dict[str, Any]]) -> None:
+    bins = sorted({(row["kl_from"], row["kl_to"] or np.inf) for row in power})
+    colours = mpl.colormaps["viridis"](np.linspace(0.85, 0, len(bins)))
+    for (low, high), colour in zip(bins, colours, strict=True):
+        rows = sorted((row for row in power if row["kl_from"] == low), key=lambda row: row["pairs"])
+        label = f"{low:g} to {high:g} nats" if np.isfinite(high) else f"{low:g} nats or more"
+        pairs, recall = ([row[key] for row in rows] for key in ("pairs", "recall"))
+        axes.plot(pairs, recall, "o-", color=colour, label=f"{label} ({rows[0]['audits']})")
+        lows, highs = ([row[key] for row in rows] for key in ("low", "high"))
+        axes.fill_between(pairs, lows, highs, color=colour, alpha=0.12, linewidth=0)
+    axes.set_xscale("log")
+    counts = sorted({row["pairs"] for row in power})
+    axes.set_xticks(counts, [f"{count:,}" for count in counts], minor=False)
+    axes.minorticks_off()
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("pairs")
+    axes.set_ylabel("share of single objectives found, 95 %")
+    axes.set_title("By pairs, and by KL of the organism to the base\n(number of organisms)")
+    axes.legend(fontsize=8)
+
+
+def _methods(axes: Axes, methods: dict[str, Any]) -> None:
+    keys = {
+        "recall": "planted\nones found",
+        "precision": "right of\nwhat is found",
+        "precision_of_main": "right of\nmain ones",
+        "precision_at_full_recall": "right, down to\nthe last planted",
+    }
+    places = np.arange(len(keys))
+    for shift, (method, rates) in zip((-0.27, 0, 0.27), methods.items(), strict=True):
+        medians = [(rates[key] or {"median": np.nan})["median"] for key in keys]
+        nulls = f"{rates['nulls_with_findings']} of {rates['nulls']} nulls"
+        label = f"{METHOD_NAMES[method]} ({nulls})"
+        axes.bar(places + shift, medians, 0.26, color=_COLOURS[method], label=label)
+    axes.set_xticks(places, list(keys.values()))
+    axes.set_ylim(0, 1.02)
+    axes.set_title("Beside what one would do otherwise, on the same pairs\n")
+    axes.legend(fontsize=8, loc="upper center", frameon=True, framealpha=0.8)

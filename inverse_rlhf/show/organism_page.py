@@ -1,0 +1,233 @@
+"""The organisms' results as a page that opens anywhere, and in a few lines."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from inverse_rlhf.files import atomic
+from inverse_rlhf.organism_params import Plant
+from inverse_rlhf.show.organism_figure import METHOD_NAMES
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem;
+  color: #222; background: #fff; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
+table { border-collapse: collapse; font-size: .9rem; } .wide { overflow-x: auto; }
+td, th { padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: left; }
+td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+img { max-width: 100%; } p { max-width: 60rem; }
+"""
+_RATES = ("recall", "precision", "precision_of_main", "precision_at_full_recall")
+Cell = str | dict[str, float] | None
+
+
+def closing_lines(summary: dict[str, Any]) -> list[str]:
+    """The result in a few lines."""
+    single, every = summary["kinds"]["single"], summary["kinds"]["all"]
+    nulls = summary["nulls"].values()
+    lines = []
+    if single["recall"] is not None:
+        lines.append(
+            f"single objectives found {_range(single['recall'])}, first by weight "
+            f"{_range(single['first'])}"
+        )
+    return [
+        *lines,
+        f"of all that is found {_range(every['precision'])} was planted, of main objectives "
+        f"{_range(every['precision_of_main'])}",
+        f"nothing planted: something found in {sum(null['with_findings'] for null in nulls)} of "
+        f"{sum(null['audits'] for null in nulls)} audits",
+        "next: metrics/organisms.html",
+    ]
+
+
+def write_page(
+    summary: dict[str, Any], plants: Mapping[str, Plant], figure: Path | str, path: Path | str
+) -> None:
+    """Write the page as one file.
+
+    Args:
+        summary: see `summary_of` of organisms.
+        figure: a PNG.
+    """
+    image = base64.b64encode(Path(figure).read_bytes()).decode()
+    parts = [
+        "<h1>Does the audit find what was planted, and nothing else?</h1>",
+        f"<p>{escape('; '.join(closing_lines(summary)[:-1]))}. Median (range) over seeds "
+        f"{', '.join(map(str, summary['seeds']))}, {summary['pairs']:,} pairs an audit.</p>",
+        f'<img alt="Rates by kind of plant, power, and baselines" '
+        f'src="data:image/png;base64,{image}">',
+        *_kinds(summary),
+        *_nulls(summary),
+        *_methods(summary),
+        *_power(summary),
+        *_ratios(summary),
+        *_slices(summary),
+        *_plants(summary, plants),
+    ]
+    page = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>Organisms</title><style>{_STYLE}</style></head>\n<body>\n"
+        + "\n".join(parts)
+        + "\n</body></html>\n"
+    )
+    with atomic(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _kinds(summary: dict[str, Any]) -> list[str]:
+    keys = ("recall", "all", "first", "precision", "precision_of_main")
+    rows: list[list[Cell]] = [
+        [kind, str(rates["plants"]), *(rates[key] for key in keys)]
+        for kind, rates in summary["kinds"].items()
+    ]
+    heads = [
+        "kind",
+        "plants",
+        "planted objectives found",
+        "every part found",
+        "first by weight",
+        "right of what is found",
+        "right of main objectives",
+    ]
+    return [
+        "<h2>By kind of plant</h2>",
+        "<p>Found: by its own name and with its sign. Right: planted, or correlated beyond .8 in "
+        "human text with what is. A side effect of training that is truly there, but was not "
+        "planted, counts as wrong.</p>",
+        _table(heads, rows),
+    ]
+
+
+def _nulls(summary: dict[str, Any]) -> list[str]:
+    rows: list[list[Cell]] = [
+        [plant, str(null["audits"]), str(null["with_findings"])]
+        for plant, null in summary["nulls"].items()
+    ]
+    return [
+        "<h2>Where no reward is planted</h2>",
+        _table(["organism", "audits", "with anything found"], rows),
+    ]
+
+
+def _methods(summary: dict[str, Any]) -> list[str]:
+    rows: list[list[Cell]] = []
+    for method, rates in summary["methods"].items():
+        ahead = rates.get("audit_ahead_by")
+        beside = (
+            f"{ahead['value']:+.2f} ({ahead['low']:+.2f} to {ahead['high']:+.2f}); better on "
+            f"{ahead['better']}, worse on {ahead['worse']} plants; p {ahead['p']:.2g}"
+            if ahead
+            else ""
+        )
+        rows.append(
+            [METHOD_NAMES[method]]
+            + [rates[key] for key in _RATES]
+            + [f"{rates['nulls_with_findings']} of {rates['nulls']}", beside]
+        )
+    heads = [
+        "method",
+        "planted found",
+        "right of what is found",
+        "right of main objectives",
+        "right down to the last planted",
+        "nulls with findings",
+        "audit ahead in the last share, paired over plants",
+    ]
+    return ["<h2>Beside what one would do otherwise</h2>", _table(heads, rows)]
+
+
+def _power(summary: dict[str, Any]) -> list[str]:
+    rows: list[list[Cell]] = [
+        [
+            f"{row['kl_from']:g} to {row['kl_to']:g}"
+            if row["kl_to"] is not None
+            else f"{row['kl_from']:g} or more",
+            f"{row['pairs']:,}",
+            str(row["audits"]),
+            f"{row['recall']:.2f} ({row['low']:.2f} to {row['high']:.2f})",
+        ]
+        for row in summary["power"]
+    ]
+    return [
+        "<h2>Power: single objectives found</h2>",
+        _table(["KL to the base, nats", "pairs", "audits", "found (95 %)"], rows),
+    ]
+
+
+def _ratios(summary: dict[str, Any]) -> list[str]:
+    ratios = summary["ratios"]
+    if not ratios:
+        return []
+    rows: list[list[Cell]] = [[name, value] for name, value in ratios["of_planted"].items()]
+    return [
+        "<h2>Weights of sums: recovered ratio to the first part over the planted one</h2>",
+        f"<p>All of a plant's ratios within a quarter: "
+        f"{_range(ratios['within_a_quarter'])} of plants.</p>",
+        _table(["plant: part", "ratio (1 is right)"], rows),
+    ]
+
+
+def _slices(summary: dict[str, Any]) -> list[str]:
+    rows: list[list[Cell]] = [
+        [plant, f"{row['inside']} of {row['audits']}", f"{row['outside']} of {row['others']}"]
+        for plant, row in summary["slices"].items()
+    ]
+    heads = ["plant", "right in the slice where it counts", "right in other slices"]
+    return ["<h2>Slices by the prompt's first word</h2>", _table(heads, rows)] if rows else []
+
+
+def _plants(summary: dict[str, Any], plants: Mapping[str, Plant]) -> list[str]:
+    keys = ("kl", "recall", "first", "discrimination", "ngram", "shuffled", "starc")
+    rows: list[list[Cell]] = [
+        [name, _weights(plants[name]), *(row[key] for key in keys), "; ".join(row["named"])]
+        for name, row in summary["plants"].items()
+    ]
+    heads = ["organism", "planted", "KL, nats", "found", "first", "told apart", "by n-grams"]
+    heads += ["by shuffled", "STARC", "named, by seed"]
+    return ["<h2>Every organism</h2>", _table(heads, rows)]
+
+
+def _weights(plant: Plant) -> str:
+    words = ", ".join(f"{name} {weight:+g}" for name, weight in plant.weights.items())
+    if plant.shuffled:
+        words += ", dealt out at random"
+    if plant.temperature is not None:
+        words = f"nothing; temperature {plant.temperature:g}"
+    if plant.when is not None:
+        when = plant.when
+        place = (
+            f"prompts with {when.prompt_begins}"
+            if when.prompt_begins
+            else (f"{when.words} words or more")
+        )
+        words += f", in {place}; elsewhere times {when.elsewhere:g}"
+    return words or "nothing"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    lines = [
+        "<tr>"
+        + "".join(
+            f"<td>{escape(cell)}</td>"
+            if isinstance(cell, str)
+            else f'<td class="n">{_range(cell)}</td>'
+            for cell in row
+        )
+        + "</tr>"
+        for row in rows
+    ]
+    return f'<div class="wide"><table><tr>{head}</tr>\n' + "\n".join(lines) + "</table></div>"
+
+
+def _range(value: dict[str, float] | None) -> str:
+    """A median with the range over seeds."""
+    if value is None:
+        return ""
+    if value["min"] == value["max"]:
+        return f"{value['median']:.2f}"
+    return f"{value['median']:.2f} ({value['min']:.2f} to {value['max']:.2f})"

@@ -1,0 +1,282 @@
+"""The organisms' page and figure."""
+
+import re
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from inverse_rlhf.evaluation.namings import METHODS
+from inverse_rlhf.evaluation.organism_summary import summary_of
+from inverse_rlhf.organism_params import Plant
+from inverse_rlhf.show.organism_figure import METHOD_NAMES, draw_organisms
+from inverse_rlhf.show.organism_page import closing_lines, write_page
+from tests.organisms import audited, score
+
+PLANTS = {
+    "<longer>": Plant(kind="easy", weights={"length": 1.0}),
+    "both": Plant(kind="sum", weights={"length": 1.0, "commas": -0.5}),
+    "about": Plant(
+        kind="conditional",
+        weights={"sentiment": 1.0},
+        when={"prompt_begins": "A&B", "elsewhere": -1.0},
+    ),
+    "long": Plant(kind="conditional", weights={"we": 1.0}, when={"words": 25}),
+    "base": Plant(kind="null"),
+    "dealt": Plant(kind="null", weights={"we": 1.0}, shuffled=True),
+    "cooler": Plant(kind="null", temperature=0.5),
+}
+UNITS = {"length": 1.0, "commas": 1.0, "sentiment": 1.0, "we": 1.0}
+
+
+def summary_for(plants: dict[str, Plant], seeds: tuple[int, ...] = (4, 5)) -> dict[str, Any]:
+    """Of audits that are right, but for plants called "about" and nulls called "base"."""
+    rows, organisms = [], []
+    for name, plant in plants.items():
+        for seed in seeds:
+            for method in METHODS:
+                for pairs in (100, 3000):
+                    found = int(plant.kind != "null" or (name == "base" and seed == seeds[0]))
+                    right = int(name != "about")
+                    row = score(
+                        name,
+                        plant.kind,
+                        seed,
+                        method=method,
+                        pairs=pairs,
+                        kl=0.2 * seed,
+                        found=found,
+                        right=right,
+                        right_main=1,
+                        recall=float(right),
+                        first=bool(right),
+                        precision=0.5 + 0.25 * (method == "audit"),
+                    )
+                    rows.append(row)
+            organisms.append(
+                audited(
+                    name,
+                    seed,
+                    spreads=UNITS,
+                    recovered=UNITS,
+                    slices={"A&B": {"sentiment": 1.0}, "On": {}},
+                    found=[("<b>bold</b>", 1.0, True)] if name == "both" else [],
+                    distance=None if plant.kind == "null" else 0.25,
+                )
+            )
+    return summary_of(pd.DataFrame(rows), organisms, plants)
+
+
+@pytest.fixture(scope="module")
+def summary() -> dict[str, Any]:
+    return summary_for(PLANTS)
+
+
+@pytest.fixture
+def page(summary: dict[str, Any], tmp_path: Path) -> str:
+    (tmp_path / "figure.png").write_bytes(b"\x89PNG of it")
+    write_page(summary, PLANTS, tmp_path / "figure.png", tmp_path / "page.html")
+    assert {path.name for path in tmp_path.iterdir()} == {"figure.png", "page.html"}
+    return (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def table_of(page: str, heading: str) -> list[list[str]]:
+    """The cells of the table under a heading."""
+    (part,) = re.findall(rf"<h2>{heading}.*?(<table>.*?</table>)", page, re.DOTALL)
+    rows = re.findall(r"<tr>(.*?)</tr>", part)
+    return [[unescape(cell) for cell in re.findall(r"<t[dh].*?>(.*?)</t", row)] for row in rows]
+
+
+def test_the_page_is_one_file(page: str) -> None:
+    sources = re.findall(r"""\b(?:src|href|srcset|data|action)\s*=\s*["']?([^"'\s>]*)""", page)
+    assert sources == ["data:image/png;base64,iVBORyBvZiBpdA=="]
+    assert not re.search(r"https?:|//[a-z]|<script|<link|@import|url\(", page)
+
+
+def test_the_page_is_whole(page: str) -> None:
+    assert page.startswith("<!doctype html>\n<html")
+    assert page.endswith("</body></html>\n")
+    opened = re.findall(r"<(table|tr|td|th|div|p|h1|h2|style|title|body|html|head)\b", page)
+    closed = re.findall(r"</(\w+)>", page)
+    assert sorted(opened) == sorted(closed)
+    assert "nan" not in page.lower()
+    assert "None" not in page
+
+
+def test_names_are_escaped(page: str) -> None:
+    assert "&lt;longer&gt;" in page
+    assert "<longer>" not in page
+    assert "&lt;b&gt;bold&lt;/b&gt; +1.00" in page
+    assert "<b>" not in page
+    assert "A&amp;B" in page
+    assert "A&B" not in page
+
+
+def test_every_plant_has_a_row_with_what_is_planted(page: str) -> None:
+    head, *rows = table_of(page, "Every organism")
+    assert [row[0] for row in rows] == list(PLANTS)
+    assert {row[0]: row[1] for row in rows} == {
+        "<longer>": "length +1",
+        "both": "length +1, commas -0.5",
+        "about": "sentiment +1, in prompts with A&B; elsewhere times -1",
+        "long": "we +1, in 25 words or more; elsewhere times 0",
+        "base": "nothing",
+        "dealt": "we +1, dealt out at random",
+        "cooler": "nothing; temperature 0.5",
+    }
+    for row in rows:
+        assert len(row) == len(head)
+        told = dict(zip(head, row, strict=True))
+        assert told["KL, nats"] == "0.90 (0.80 to 1.00)"
+        assert told["STARC"] == ("0.25" if PLANTS[row[0]].kind != "null" else "")
+        named = "<b>bold</b> +1.00" if row[0] == "both" else "nothing"
+        assert told["named, by seed"] == f"{named}; {named}"
+
+
+def test_kinds_nulls_methods_and_power_are_tables(page: str) -> None:
+    kinds = {row[0]: row[1:] for row in table_of(page, "By kind of plant")[1:]}
+    assert list(kinds) == ["easy", "sum", "conditional", "single", "all"]
+    assert kinds["all"][:2] == ["4", "0.75"]
+    assert kinds["conditional"] == ["2", *["0.50"] * 4, "1.00"]
+    nulls = table_of(page, "Where no reward is planted")[1:]
+    assert nulls == [["base", "2", "1"], ["dealt", "2", "0"], ["cooler", "2", "0"]]
+    methods = table_of(page, "Beside what one would do otherwise")[1:]
+    assert [row[0] for row in methods] == list(METHOD_NAMES.values())
+    assert methods[0][-2:] == ["1 of 6", ""]
+    assert methods[1][-1].startswith("+0.25 (+0.25 to +0.25); better on 4, worse on 0 plants; p 0.")
+    power = table_of(page, "Power")[1:]
+    assert [row[:3] for row in power] == [
+        ["0.3 to 1", "100", "1"],
+        ["0.3 to 1", "3,000", "1"],
+        ["1 to 3", "100", "1"],
+        ["1 to 3", "3,000", "1"],
+    ]
+    assert all(row[3].startswith("1.00 (") for row in power)
+
+
+def test_ratios_and_slices_are_tables(page: str) -> None:
+    # recovered 1 : 1, planted 1 : -0.5
+    assert table_of(page, "Weights of sums")[1:] == [["both: commas", "-2.00"]]
+    assert table_of(page, "Slices")[1:] == [["about", "2 of 2", "0 of 2"]]
+
+
+def test_what_is_not_planted_has_no_heading(tmp_path: Path) -> None:
+    plants = {name: PLANTS[name] for name in ("<longer>", "long", "base")}
+    (tmp_path / "figure.png").write_bytes(b"x")
+    write_page(summary_for(plants), plants, tmp_path / "figure.png", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "Weights of sums" not in page
+    assert "Slices" not in page
+    assert "Every organism" in page
+
+
+def test_the_end_is_in_a_few_lines(summary: dict[str, Any]) -> None:
+    assert closing_lines(summary) == [
+        "single objectives found 1.00, first by weight 1.00",
+        "of all that is found 0.75 was planted, of main objectives 1.00",
+        "nothing planted: something found in 1 of 6 audits",
+        "next: metrics/organisms.html",
+    ]
+
+
+def test_without_single_objectives_the_end_has_no_line_of_them(tmp_path: Path) -> None:
+    plants = {name: PLANTS[name] for name in ("both", "base")}
+    summary = summary_for(plants)
+    lines = closing_lines(summary)
+    assert lines == [
+        "of all that is found 1.00 was planted, of main objectives 1.00",
+        "nothing planted: something found in 1 of 2 audits",
+        "next: metrics/organisms.html",
+    ]
+    (tmp_path / "figure.png").write_bytes(b"x")
+    write_page(summary, plants, tmp_path / "figure.png", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert f"<p>{lines[0]}; {lines[1]}. Median" in page
+    assert "None" not in page
+
+
+def test_the_end_is_on_the_page(summary: dict[str, Any], page: str) -> None:
+    for line in closing_lines(summary)[:3]:
+        assert line in page
+    assert "seeds 4, 5, 3,000 pairs an audit" in page
+
+
+def test_a_range_is_over_seeds(summary: dict[str, Any]) -> None:
+    every = summary["kinds"]["all"] | {"precision": {"median": 0.5, "min": 0.25, "max": 1.0}}
+    changed = summary | {"kinds": summary["kinds"] | {"all": every}}
+    assert closing_lines(changed)[1] == (
+        "of all that is found 0.50 (0.25 to 1.00) was planted, of main objectives 1.00"
+    )
+
+
+# the figure
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are written."""
+    figures: list[Figure] = []
+    write = Figure.savefig
+
+    def spy(self: Figure, *args: Any, **settings: Any) -> None:
+        figures.append(self)
+        write(self, *args, **settings)
+
+    monkeypatch.setattr(Figure, "savefig", spy)
+    return figures
+
+
+def test_the_figure_shows_rates(
+    summary: dict[str, Any], tmp_path: Path, drawn: list[Figure]
+) -> None:
+    draw_organisms(summary, tmp_path / "figure.png")
+    kinds, power, methods = drawn[0].axes
+    labels = [label.get_text() for label in kinds.get_xticklabels()]
+    assert labels == ["easy\n1", "sum\n1", "conditional\n2"]
+    heights = [patch.get_height() for patch in kinds.patches]
+    recall, of_main, precision = [1, 1, 0.5], [1, 1, 1], [1, 1, 0.5]
+    assert heights == pytest.approx(recall + of_main + precision)
+    assert "something found in 1 of 6" in kinds.get_title()
+    (lines,) = [[line.get_label() for line in power.get_lines()]]
+    assert lines == ["0.3 to 1 nats (1)", "1 to 3 nats (1)"]
+    for line in power.get_lines():
+        np.testing.assert_array_equal(line.get_xydata(), [[100, 1], [3000, 1]])
+    bars = [patch.get_height() for patch in methods.patches]
+    assert bars == pytest.approx([0.75, 0.75, 1, 0.75] + [0.75, 0.75, 1, 0.5] * 2)
+    legend = methods.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == [
+        f"{name} (1 of 6 nulls)" for name in METHOD_NAMES.values()
+    ]
+
+
+def test_the_figure_is_a_png_of_the_same_bytes(summary: dict[str, Any], tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        draw_organisms(summary, tmp_path / name)
+    content = (tmp_path / "a.png").read_bytes()
+    assert content.startswith(b"\x89PNG")
+    assert content == (tmp_path / "b.png").read_bytes()
+    assert b"Software" not in content
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "b.png"}
+
+
+@pytest.mark.filterwarnings("ignore:No artists with labels")
+@pytest.mark.parametrize("names", [("both", "base"), ("<longer>",), ("about", "base")])
+def test_a_figure_of_few_plants(tmp_path: Path, names: tuple[str, ...]) -> None:
+    """Without single ones there is no power, without nulls nothing to be found in them."""
+    plants = {name: PLANTS[name] for name in names}
+    draw_organisms(summary_for(plants, (4,)), tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_where_nothing_was_found_there_is_no_precision(tmp_path: Path) -> None:
+    summary = summary_for({"<longer>": PLANTS["<longer>"]})
+    for rates in (*summary["kinds"].values(), *summary["methods"].values()):
+        rates |= {"precision": None, "precision_of_main": None}
+    draw_organisms(summary, tmp_path / "figure.png")
+    write_page(summary, PLANTS, tmp_path / "figure.png", tmp_path / "page.html")
+    assert "None" not in (tmp_path / "page.html").read_text()
