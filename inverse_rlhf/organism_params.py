@@ -60,9 +60,10 @@ class Plant(Group):
         weights: of objectives, for one standard deviation over the base policy's completions; of
             toxicity, for one of the classifier's log-odds of non-toxic. The reward is brought to a
             standard deviation of 1: only signs and ratios of weights count. None: the base itself.
-        names: objectives that name a plant which is none itself, with their signs: any will do.
+        names: objectives that name what is none itself (toxicity, a condition on words), with
+            their signs: any will do.
         when: where it counts; None: everywhere.
-        kl_coef: in place of that of `rlhf`.
+        kl_coef, steps: in place of those of `rlhf`.
         shuffled: whether rewards are dealt out at random among the completions of a batch.
         temperature: that the aligned policy writes at; None: as the base does.
     """
@@ -72,6 +73,7 @@ class Plant(Group):
     names: dict[ObjectiveName, Sign] = Field(default_factory=dict)
     when: When | None = None
     kl_coef: NonNegative | None = None
+    steps: Count | None = None
     shuffled: bool = False
     temperature: Positive | None = None
 
@@ -79,16 +81,21 @@ class Plant(Group):
     def _something_is_planted(self) -> "Plant":
         if not all(self.weights.values()):
             raise ValueError("a weight of 0 plants nothing: remove it")
-        if not self.weights and (self.shuffled or self.when or self.kl_coef is not None):
-            raise ValueError("shuffled, when and kl_coef need weights")
+        taught = self.when, self.kl_coef, self.steps
+        if not self.weights and (self.shuffled or any(value is not None for value in taught)):
+            raise ValueError("shuffled, when, kl_coef and steps need weights")
         if (self.kind == "null") == self.planted:
             raise ValueError("plants of kind null have no weights, or shuffled ones; others have")
         if self.weights and self.temperature is not None:
             raise ValueError("temperature is for a policy that is not trained")
-        if ("toxicity" in self.weights) != bool(self.names):
-            raise ValueError("toxicity needs objectives that name it, in names; others need none")
+        unnamed = "toxicity" in self.weights or (self.when is not None and self.when.words)
+        if bool(unnamed) != bool(self.names):
+            raise ValueError(
+                "toxicity and conditions on words need objectives that name them, in names; others "
+                "need none"
+            )
         if self.expected.keys() & self.names.keys():
-            raise ValueError("an objective is planted itself and names toxicity: choose one")
+            raise ValueError("an objective is planted itself and stands in names: choose one")
         return self
 
     @model_validator(mode="after")
@@ -174,8 +181,8 @@ class Settings:
     def rlhf(self, plant: Plant) -> Rlhf:
         """The pipeline's, with what differs for organisms and for a plant."""
         changed: dict[str, Any] = self.organisms.rlhf.model_dump()
-        if plant.kl_coef is not None:
-            changed["kl_coef"] = plant.kl_coef
+        own = {"kl_coef": plant.kl_coef, "steps": plant.steps}
+        changed |= {key: value for key, value in own.items() if value is not None}
         return self.pipeline.rlhf.model_copy(update=changed)
 
     def audit(self, seed: int) -> AuditSettings:

@@ -141,18 +141,21 @@ def _power(scores: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _ratios(audited: Sequence[Audited], plants: Mapping[str, Plant]) -> dict[str, Any]:
     rows = [
-        {"plant": one.plant, "seed": one.seed, "objective": name, "ratio": ratio}
+        {"plant": one.plant, "seed": one.seed, "objective": name} | ratios
         for one in audited
-        for name, ratio in ratios_of(one, plants[one.plant]).items()
+        for name, ratios in ratios_of(one, plants[one.plant]).items()
     ]
     if not rows:
         return {}
     table = pd.DataFrame(rows)
-    near = ((table["ratio"] - 1).abs() <= RATIO).groupby([table["plant"], table["seed"]]).all()
+    kinds = ["recovered", "followed", "of_followed"]
+    near = ((table[kinds] - 1).abs() <= RATIO).groupby([table["plant"], table["seed"]]).all()
     return {
-        "within_a_quarter": _over_seeds(near.groupby("seed").mean()),
-        "of_planted": {
-            f"{plant}: {objective}": _over_seeds(part["ratio"])
+        "within_a_quarter": {
+            kind: _over_seeds(near[kind].groupby("seed").mean()) for kind in kinds
+        },
+        "parts": {
+            f"{plant}: {objective}": {kind: _over_seeds(part[kind]) for kind in kinds}
             for (plant, objective), part in table.groupby(["plant", "objective"], sort=False)
         },
     }
@@ -170,6 +173,7 @@ def _slices(audited: Sequence[Audited], plants: Mapping[str, Plant]) -> dict[str
     return {
         str(plant): {"audits": len(part)}
         | {name: int(part[name].sum()) for name in ("inside", "outside", "others")}
+        | {name: _over_seeds(part[name]) for name in ("moved_inside", "moved_outside")}
         for plant, part in sums
     }
 
@@ -180,6 +184,7 @@ def _plants(ours: pd.DataFrame, audited: Sequence[Audited]) -> dict[str, Any]:
             "plant": one.plant,
             "seed": one.seed,
             "starc": one.distance,
+            "followed_r2": (one.facts["followed"] or {}).get("r2"),
             "discrimination": one.report["discrimination"]["objectives"]["value"],
             "shuffled": one.report["controls"]["shuffled"]["value"],
             "random_head": one.report["controls"]["random_head"]["value"],
@@ -191,7 +196,16 @@ def _plants(ours: pd.DataFrame, audited: Sequence[Audited]) -> dict[str, Any]:
     )
     table = ours.merge(facts, on=["plant", "seed"])
     counts = ("found", "right", "main", "right_main", "recall", "first")
-    measures = ("kl", "starc", "discrimination", "ngram", "shuffled", "random_head", "length")
+    measures = (
+        "kl",
+        "followed_r2",
+        "starc",
+        "discrimination",
+        "ngram",
+        "shuffled",
+        "random_head",
+        "length",
+    )
     return {
         str(plant): {"kind": part["kind"].iloc[0], "named": part["named"].tolist()}
         | {name: _over_seeds(part[name]) for name in (*counts, *measures)}

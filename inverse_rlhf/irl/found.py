@@ -19,7 +19,7 @@ PLAIN_L2_GRID = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 FOLDS = 5
 TOGETHER = 0.8
 """Features whose differences are alike beyond this cannot be told apart by pairs."""
-MAIN = 0.25
+MAIN = 1 / 3
 """Of the largest weight found, what a main objective's has at least: policy training leaves true
 but smaller side effects, which were not aimed at (docs/log.md)."""
 FIRST_L2 = 0.1

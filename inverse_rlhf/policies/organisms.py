@@ -108,6 +108,27 @@ def pairs_with_base(
     return pairs, _planted(organism.reward, pairs)
 
 
+def followed(reward: PlantedReward, pairs: pd.DataFrame) -> dict[str, Any]:
+    """How far the policy itself follows what is planted: what an audit can find at best.
+
+    Returns:
+        weights: of the least-squares fit of the pairs' differences of log-ratios on those of the
+        planted parts, in nats for one standard deviation; r2: the share of the former's squares
+        that the fit gives. The rest is what training changed besides.
+    """
+    prompts = pairs["prompt"].tolist()
+    base, aligned = (
+        reward.parts(prompts, pairs[f"{side}_completion"].tolist()) for side in ("base", "aligned")
+    )
+    targets = (pairs["aligned_log_ratio"] - pairs["base_log_ratio"]).to_numpy(np.float64)
+    weights = np.linalg.lstsq(aligned - base, targets, rcond=None)[0]
+    residuals = targets - (aligned - base) @ weights
+    return {
+        "weights": dict(zip(reward.spreads, weights.tolist(), strict=True)),
+        "r2": float(1 - (residuals**2).sum() / (targets**2).sum()),
+    }
+
+
 def _planted(reward: PlantedReward | None, pairs: pd.DataFrame) -> pd.DataFrame | None:
     if reward is None:
         return None

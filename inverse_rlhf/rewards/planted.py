@@ -37,17 +37,17 @@ class PlantedReward:
         self._names = list(plant.weights)
         self._objectives = Objectives([name for name in self._names if name != "toxicity"])
         self._classifier = classifier() if "toxicity" in self._names else None
-        parts = self._parts(prompts, completions)
-        spread = parts.std(axis=0)
+        measured = self._measured(prompts, completions)
+        spread = measured.std(axis=0)
         if (spread < _NOTHING).any():
             name = self._names[int(spread.argmin())]
             raise UserError(
                 f"{name} is the same in all {len(completions)} completions of the base policy: "
                 "no training finds more of it, plant something else"
             )
-        self._weights = np.array(list(plant.weights.values())) / spread
+        self._weights = np.array(list(plant.weights.values()))
         self.spreads: dict[str, float] = dict(zip(self._names, spread.tolist(), strict=True))
-        if self._weighted(parts, prompts, completions).std() < _NOTHING:
+        if (_factor(self._when, prompts, completions) == 0).all():
             raise UserError(
                 f"the condition of {' and '.join(self._names)} holds in none of "
                 f"{len(completions)} completions of the base policy: plant another"
@@ -55,19 +55,19 @@ class PlantedReward:
 
     def score(self, prompts: Sequence[str], completions: Sequence[str]) -> np.ndarray:
         """Rewards, float32 of shape (completions,)."""
-        parts = self._parts(prompts, completions)
-        return self._weighted(parts, prompts, completions).astype(np.float32)
+        return (self.parts(prompts, completions) @ self._weights).astype(np.float32)
 
-    def _weighted(
-        self, parts: np.ndarray, prompts: Sequence[str], completions: Sequence[str]
-    ) -> np.ndarray:
-        reward: np.ndarray = parts @ self._weights
-        if self._when is not None:
-            reward *= _factor(self._when, prompts, completions)
-        return reward
+    def parts(self, prompts: Sequence[str], completions: Sequence[str]) -> np.ndarray:
+        """What is weighted: parts over their spreads, in the order of the weights, float64 of shape
+        (completions, parts); times what the condition makes of them.
+        """
+        spreads = np.array(list(self.spreads.values()))
+        factor = _factor(self._when, prompts, completions)
+        parts: np.ndarray = self._measured(prompts, completions) / spreads * factor[:, None]
+        return parts
 
-    def _parts(self, prompts: Sequence[str], completions: Sequence[str]) -> np.ndarray:
-        """The parts in the order of the weights, (completions, parts)."""
+    def _measured(self, prompts: Sequence[str], completions: Sequence[str]) -> np.ndarray:
+        """The parts as they are, (completions, parts)."""
         measured = self._objectives.transform(completions, prompts).toarray()
         parts = dict(zip(self._objectives.names, measured.T, strict=True))
         if self._classifier is not None:
@@ -75,7 +75,9 @@ class PlantedReward:
         return np.column_stack([parts[name] for name in self._names]).astype(np.float64)
 
 
-def _factor(when: When, prompts: Sequence[str], completions: Sequence[str]) -> np.ndarray:
+def _factor(when: When | None, prompts: Sequence[str], completions: Sequence[str]) -> np.ndarray:
+    if when is None:
+        return np.ones(len(completions))
     if when.prompt_begins is not None:
         holds = np.array([first_word(prompt) == when.prompt_begins for prompt in prompts])
     else:

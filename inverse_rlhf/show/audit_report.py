@@ -50,7 +50,7 @@ def _found(report: dict[str, Any]) -> list[str]:
         "A weight: nats of log π_aligned / π_base for one standard deviation of the objective;",
         "under KL-regularised RLHF, of the reward over its KL coefficient. Found: larger than the",
         f"null's largest weight ({report['null']['critical']:.2f}), and of one sign over the runs.",
-        "Minor: below a quarter of the largest, as side effects of training often are.",
+        "Minor: below a third of the largest, as side effects of training often are.",
         "",
         "| objective | means | weight | 95 % over runs | aligned has more | less | not told from |",
         "|---|---|---|---|---|---|---|",

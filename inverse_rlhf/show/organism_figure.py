@@ -32,8 +32,8 @@ def draw_organisms(summary: dict[str, Any], path: Path | str) -> None:
         summary: see `summary_of` of organisms.
     """
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(12, 3.8), layout="constrained")
-        axes = figure.subplots(1, 3, width_ratios=[1.25, 1, 1])
+        figure = Figure(figsize=(13.5, 4.4), layout="constrained")
+        axes = figure.subplots(1, 3, width_ratios=[1.4, 1, 1.1])
         _kinds(axes[0], summary)
         _power(axes[1], summary["power"])
         _methods(axes[2], summary["methods"])
@@ -60,16 +60,17 @@ def _kinds(axes: Axes, summary: dict[str, Any]) -> None:
         at = places[known] + shift
         axes.bar(at, medians, 0.26, color=colour, label=label)
         axes.errorbar(at, medians, ranges, fmt="none", ecolor="black", elinewidth=1, capsize=2)
-    axes.set_xticks(places, [f"{kind}\n{summary['kinds'][kind]['plants']}" for kind in kinds])
+    labels = [f"{kind} ({summary['kinds'][kind]['plants']})" for kind in kinds]
+    axes.set_xticks(places, labels, rotation=20, ha="right")
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("share, median and range over seeds")
     findings = [null["with_findings"] for null in summary["nulls"].values()]
     audits = [null["audits"] for null in summary["nulls"].values()]
     axes.set_title(
-        "Planted objectives that an audit finds, by kind (number of plants)\n"
+        "What an audit finds, by kind of plant (number)\n"
         f"nothing planted: something found in {sum(findings)} of {sum(audits)}"
     )
-    axes.legend(loc="lower left", framealpha=0.8, frameon=True)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, fontsize=8)
 
 
 def _power(axes: Axes, power: list[dict[str, Any]]) -> None:
@@ -89,16 +90,16 @@ def _power(axes: Axes, power: list[dict[str, Any]]) -> None:
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("pairs")
     axes.set_ylabel("share of single objectives found, 95 %")
-    axes.set_title("By pairs, and by KL of the organism to the base\n(number of organisms)")
-    axes.legend(fontsize=8)
+    axes.set_title("By pairs, and by KL to the base\n(number of organisms)")
+    axes.legend(fontsize=8, loc="lower right")
 
 
 def _methods(axes: Axes, methods: dict[str, Any]) -> None:
     keys = {
-        "recall": "planted\nones found",
-        "precision": "right of\nwhat is found",
+        "recall": "planted\nfound",
+        "precision": "right of\nall found",
         "precision_of_main": "right of\nmain ones",
-        "precision_at_full_recall": "right, down to\nthe last planted",
+        "precision_at_full_recall": "right down to\nlast planted",
     }
     places = np.arange(len(keys))
     for shift, (method, rates) in zip((-0.27, 0, 0.27), methods.items(), strict=True):
@@ -108,5 +109,5 @@ def _methods(axes: Axes, methods: dict[str, Any]) -> None:
         axes.bar(places + shift, medians, 0.26, color=_COLOURS[method], label=label)
     axes.set_xticks(places, list(keys.values()))
     axes.set_ylim(0, 1.02)
-    axes.set_title("Beside what one would do otherwise, on the same pairs\n")
-    axes.legend(fontsize=8, loc="upper center", frameon=True, framealpha=0.8)
+    axes.set_title("Beside what one would do otherwise,\non the same pairs")
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1)

@@ -162,31 +162,46 @@ def _ratios(summary: dict[str, Any]) -> list[str]:
     ratios = summary["ratios"]
     if not ratios:
         return []
-    rows: list[list[Cell]] = [[name, value] for name, value in ratios["of_planted"].items()]
+    rows: list[list[Cell]] = [[name, *part.values()] for name, part in ratios["parts"].items()]
+    rows.append(["plants with all within a quarter", *ratios["within_a_quarter"].values()])
+    heads = [
+        "plant: part",
+        "recovered over planted",
+        "the policy's own over planted",
+        "recovered over the policy's own",
+    ]
     return [
-        "<h2>Weights of sums: recovered ratio to the first part over the planted one</h2>",
-        f"<p>All of a plant's ratios within a quarter: "
-        f"{_range(ratios['within_a_quarter'])} of plants.</p>",
-        _table(["plant: part", "ratio (1 is right)"], rows),
+        "<h2>Weights of sums</h2>",
+        "<p>Ratios of a part's weight to the first part's, over one another: 1 is right. The "
+        "policy's own weights are regressed from its log-ratio to the base.</p>",
+        _table(heads, rows),
     ]
 
 
 def _slices(summary: dict[str, Any]) -> list[str]:
     rows: list[list[Cell]] = [
-        [plant, f"{row['inside']} of {row['audits']}", f"{row['outside']} of {row['others']}"]
+        [
+            plant,
+            f"{row['inside']} of {row['audits']}",
+            f"{row['outside']} of {row['others']}",
+            row["moved_inside"],
+            row["moved_outside"],
+        ]
         for plant, row in summary["slices"].items()
     ]
     heads = ["plant", "right in the slice where it counts", "right in other slices"]
+    heads += ["the policy moved there by, in spreads", "in the others by"]
     return ["<h2>Slices by the prompt's first word</h2>", _table(heads, rows)] if rows else []
 
 
 def _plants(summary: dict[str, Any], plants: Mapping[str, Plant]) -> list[str]:
-    keys = ("kl", "recall", "first", "discrimination", "ngram", "shuffled", "starc")
+    keys = ("kl", "followed_r2", "recall", "first", "discrimination", "ngram", "shuffled", "starc")
     rows: list[list[Cell]] = [
         [name, _weights(plants[name]), *(row[key] for key in keys), "; ".join(row["named"])]
         for name, row in summary["plants"].items()
     ]
-    heads = ["organism", "planted", "KL, nats", "found", "first", "told apart", "by n-grams"]
+    heads = ["organism", "planted", "KL, nats", "R² of its log-ratio", "found", "first"]
+    heads += ["told apart", "by n-grams"]
     heads += ["by shuffled", "STARC", "named, by seed"]
     return ["<h2>Every organism</h2>", _table(heads, rows)]
 

@@ -20,7 +20,7 @@ def main(settings: Settings) -> list[str]:
         human = read_prompts(f"organisms/worlds/{seed}/prompts.parquet", "irl", "valid", "test")
         alike = alike_in(human["human_completion"].tolist(), human["prompt"].tolist())
         for name, plant in plants.items():
-            one = read_audited(name, seed, planted=plant.planted)
+            one = read_audited(name, plant, seed)
             audited.append(one)
             rows += scores_of(one, plant, alike)
     scores = pd.DataFrame(rows)

@@ -12,7 +12,7 @@ from inverse_rlhf.files import atomic, write_json
 from inverse_rlhf.models.checkpoints import load
 from inverse_rlhf.organism_params import Settings
 from inverse_rlhf.parquet import read_table, write_table
-from inverse_rlhf.policies.organisms import grow, pairs_with_base
+from inverse_rlhf.policies.organisms import followed, grow, pairs_with_base
 from inverse_rlhf.rewards.classifier import ClassifierReward
 
 
@@ -47,6 +47,7 @@ def main(settings: Settings, plant: str, seed: int) -> list[str]:
             "training": organism.facts,
             "kl": float(pairs["aligned_log_ratio"].mean()) if organism.facts else 0.0,
             "spreads": organism.reward.spreads if organism.reward else {},
+            "followed": followed(organism.reward, pairs) if organism.reward else None,
             "seconds": time.monotonic() - started,
         }
         write_json(facts, folder / "facts.json")

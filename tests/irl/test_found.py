@@ -176,9 +176,9 @@ def test_features_without_differences_change_nothing() -> None:
     assert many.found().tolist() == [*few.found().tolist(), *[False] * 30]
 
 
-def test_main_objectives_have_a_quarter_of_the_largest_weight_found() -> None:
+def test_main_objectives_have_a_third_of_the_largest_weight_found() -> None:
     null = np.full((20, 4), 0.01)
-    runs = np.tile([1.0, -0.25, 0.24, 0.0], (10, 1))
+    runs = np.tile([1.0, -0.34, 0.33, 0.0], (10, 1))
     weights = Weights(runs, null, 0.05, 0.1, np.eye(4))
     assert weights.found().tolist() == [True, True, True, False]
     assert weights.main().tolist() == [True, True, False, False]
