@@ -20,6 +20,7 @@ from inverse_rlhf.stage import quieten, seed_everything
 import argparse
 import contextlib
 import inspect
+import os
 import sys
 import tempfile
 import time
@@ -135,12 +136,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; bad input is one line and exit code 2."""
     options = _parser().parse_args(arguments)
     try:
-        print(_run(options), flush=True)
+        answer = _run(options)
     except KeyboardInterrupt:
         sys.exit(130)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    try:
+        print(answer, flush=True)
+    except BrokenPipeError:  # as of `| head -1`: all is written, and nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

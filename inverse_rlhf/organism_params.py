@@ -14,7 +14,6 @@ from inverse_rlhf.params import (
     Data,
     Finite,
     Group,
-    Name,
     NonNegative,
     Pairs,
     Params,
@@ -50,6 +49,8 @@ class When(Group):
     def _one_condition(self) -> "When":
         if (self.prompt_begins is None) == (self.words is None):
             raise ValueError("when needs either prompt_begins or words")
+        if self.elsewhere == 1:
+            raise ValueError("elsewhere is 1: the condition changes nothing")
         return self
 
 
@@ -105,8 +106,11 @@ class Plant(Group):
             raise ValueError(f"kind {self.kind} is of objectives: toxicity has a kind of its own")
         if self.kind in ("easy", "hard", "weak", "conditional") and parts != 1:
             raise ValueError(f"kind {self.kind} has one weight, not {parts}")
-        if self.kind in ("sum", "opposed") and len(self.expected) < 2:
-            raise ValueError(f"kind {self.kind} has the weights of two objectives or more")
+        if self.kind in ("sum", "opposed"):
+            if len(self.expected) < 2:
+                raise ValueError(f"kind {self.kind} has the weights of two objectives or more")
+            if (len(set(self.expected.values())) > 1) != (self.kind == "opposed"):
+                raise ValueError("weights of kind sum have one sign, of kind opposed both")
         if (self.kind == "toxicity") != ("toxicity" in self.weights and self.planted):
             raise ValueError("plants of toxicity are of kind toxicity, and no others")
         if (self.kind == "conditional") != (self.when is not None):
@@ -139,12 +143,14 @@ class OrganismParams(Group):
     splits: Splits
     rlhf: Training
     sizes: Annotated[list[Annotated[int, Field(ge=70)]], Field(min_length=1)]
-    plants: dict[Name, Plant]
+    plants: dict[Annotated[str, Field(pattern=r"^\w+$")], Plant]
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> "OrganismParams":
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds names one twice")
+        if len(set(self.sizes)) < len(self.sizes):
+            raise ValueError("sizes names one twice")
         if not any(plant.planted for plant in self.plants.values()):
             raise ValueError("no plant has weights: there is nothing to look for")
         return self
@@ -169,7 +175,16 @@ class Settings:
 
     @property
     def pairs(self) -> Pairs:
-        """The pipeline's, with one completion of a prompt."""
+        """The pipeline's, with one completion of a prompt.
+
+        Raises:
+            UserError: they are greedy.
+        """
+        if self.pipeline.pairs.decoding == "greedy":
+            raise UserError(
+                "pairs.decoding is greedy in params.yaml: organisms need sample, as base policies "
+                "are compared with themselves"
+            )
         return self.pipeline.pairs.model_copy(update={"samples": 1})
 
     def decoding(self, plant: Plant) -> Pairs:

@@ -1,6 +1,7 @@
 """The audit of pairs, from a file to its report, by the command and in Python."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -127,6 +128,20 @@ def test_it_needs_no_torch_and_no_project(file: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "report.md").is_file()
+
+
+def test_nobody_reads_what_it_prints(file: Path, tmp_path: Path) -> None:
+    """As of a pipe that is closed early: all is written, and nothing is wrong."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "inverse_rlhf.audit", str(file), "--out", str(tmp_path), *FAST]
+    root = Path(__file__).parent.parent
+    done = subprocess.run(
+        command, cwd=root, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "audit.json").is_file()
 
 
 def test_the_reward_is_what_the_margins_are_of(file: Path, tmp_path: Path) -> None:

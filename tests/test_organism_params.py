@@ -1,6 +1,7 @@
 """What is planted: every wrong value is one line, and the committed plants are as promised."""
 
 import copy
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,9 @@ FRIENDLY: dict[str, Any] = {
     "names": {"insults": -1},
 }
 CONDITION = {"prompt_begins": "About"}
+UNNAMED = (
+    "toxicity and conditions on words need objectives that name them, in names; others need none"
+)
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +69,10 @@ def lines_of(content: Any) -> list[str]:
         ({"shuffled": True}, "plants of kind null have no weights, or shuffled ones; others have"),
         ({"kind": "simple"}, "kind is 'simple' in mine.yaml: it must be 'easy', 'hard'"),
         ({"kind": None}, "kind is None in mine.yaml"),  # an unquoted null
-        ({"weights": {"toxicity": 1.0}}, "toxicity needs objectives that name it, in names"),
-        ({"names": {"insults": -1}}, "needs objectives that name it, in names; others need none"),
+        ({"weights": {"toxicity": 1.0}}, UNNAMED),
+        ({"names": {"insults": -1}}, UNNAMED),
+        ({"kind": "conditional", "when": {"words": 9}}, UNNAMED),
+        ({"kind": "conditional", "when": CONDITION, "names": {"insults": -1}}, UNNAMED),
         (
             {"names": {"toxicity": -1}},
             "names.toxicity in mine.yaml is not a known key: it must be length",
@@ -75,7 +81,7 @@ def lines_of(content: Any) -> list[str]:
         ({"weights": {"toxicity": 1.0}, "names": {"insults": 0}}, "names.insults is 0"),
         (
             FRIENDLY | {"weights": {"toxicity": 1.0, "insults": -1.0}},
-            "an objective is planted itself and names toxicity: choose one",
+            "an objective is planted itself and stands in names: choose one",
         ),
         ({"when": CONDITION | {"words": 9}}, "when in mine.yaml: when needs either prompt_begins"),
         ({"when": {}}, "when in mine.yaml: when needs either prompt_begins or words"),
@@ -85,16 +91,32 @@ def lines_of(content: Any) -> list[str]:
         ({"when": {"prompt_begins": "About a"}}, "when.prompt_begins is 'About a' in mine.yaml"),
         ({"when": {"prompt_begins": "About "}}, "when.prompt_begins is 'About ' in mine.yaml"),
         ({"when": CONDITION | {"elsewhere": float("inf")}}, "when.elsewhere is inf"),
+        ({"when": CONDITION | {"elsewhere": 1.0}}, "elsewhere is 1: the condition changes nothing"),
         ({"when": CONDITION | {"inside": 1.0}}, "when.inside in mine.yaml is not a known key"),
         ({"when": CONDITION}, "when is for kind conditional, which needs it"),
         ({"kind": "conditional"}, "when is for kind conditional, which needs it"),
         (NULL | {"when": CONDITION}, "shuffled, when, kl_coef and steps need weights"),
         (NULL | {"kl_coef": 1.0}, "shuffled, when, kl_coef and steps need weights"),
         (NULL | {"kl_coef": 0.0}, "shuffled, when, kl_coef and steps need weights"),
+        (NULL | {"steps": 5}, "shuffled, when, kl_coef and steps need weights"),
         (NULL | {"shuffled": True}, "shuffled, when, kl_coef and steps need weights"),
         ({"temperature": 0.8}, "temperature is for a policy that is not trained"),
         ({"kind": "null", "shuffled": True, "temperature": 0.8}, "temperature is for a policy"),
         ({"kl_coef": -0.1}, "kl_coef is -0.1 in mine.yaml"),
+        ({"steps": 0}, "steps is 0 in mine.yaml"),
+        (
+            {"kind": "sum", "weights": {"length": 1.0, "we": -1.0}},
+            "weights of kind sum have one sign, of kind opposed both",
+        ),
+        (
+            {"kind": "opposed", "weights": {"length": -1.0, "we": -1.0}},
+            "weights of kind sum have one sign, of kind opposed both",
+        ),
+        (
+            FRIENDLY | {"kind": "sum", "weights": {"toxicity": 1.0, "length": 1.0, "we": 1.0}},
+            "plants of toxicity are of kind toxicity, and no others",
+        ),
+        ({"kind": "toxicity"}, "plants of toxicity are of kind toxicity, and no others"),
         ({"weigths": {}}, "weigths in mine.yaml is not a known key: remove it or correct"),
     ],
 )
@@ -122,9 +144,9 @@ def test_single_kinds_have_one_objective(content: dict[str, Any], kind: str) -> 
     ]
 
 
-@pytest.mark.parametrize("kind", ["sum", "opposed"])
-def test_sums_have_two_objectives_or_more(content: dict[str, Any], kind: str) -> None:
-    for weights in ({"length": 1.0, "we": -1.0}, {"length": 1.0, "we": -1.0, "commas": 2.0}):
+@pytest.mark.parametrize(("kind", "sign"), [("sum", 1.0), ("opposed", -1.0)])
+def test_sums_have_two_objectives_or_more(content: dict[str, Any], kind: str, sign: float) -> None:
+    for weights in ({"length": 1.0, "we": sign}, {"length": 1.0, "we": sign, "commas": 2.0}):
         assert Plant(kind=kind, weights=weights).expected.keys() == weights.keys()
     one = PLANT | {"kind": kind}
     toxic = FRIENDLY | {"kind": kind, "weights": {"length": 1.0, "toxicity": 1.0}}
@@ -132,6 +154,18 @@ def test_sums_have_two_objectives_or_more(content: dict[str, Any], kind: str) ->
         f"plants.{name} in mine.yaml: kind {kind} has the weights of two objectives or more"
         for name in ("one", "toxic")
     ]
+
+
+def test_less_of_all_is_a_sum() -> None:
+    few = Plant(kind="sum", weights={"length": -1.0, "we": -0.5})
+    assert few.expected == {"length": -1, "we": -1}
+
+
+@pytest.mark.parametrize("name", ["two words", "a-b", "a/b", "../a", ""])
+def test_a_plants_name_is_that_of_a_folder(content: dict[str, Any], name: str) -> None:
+    """Whose name ends in a dash and the seed."""
+    (line,) = lines_of(content | {"plants": {"good": PLANT, name: PLANT}})
+    assert "mine.yaml" in line
 
 
 @pytest.mark.parametrize("dealt", [False, True])
@@ -162,6 +196,7 @@ def test_a_temperature_of_zero_is_none(content: dict[str, Any]) -> None:
         ("seeds", [-1], "seeds.0 is -1 in mine.yaml"),
         ("sizes", [], "sizes is [] in mine.yaml"),
         ("sizes", [100, 69], "sizes.1 is 69 in mine.yaml"),
+        ("sizes", [100, 300, 100], "mine.yaml: sizes names one twice"),
         ("plants", {}, "mine.yaml: no plant has weights: there is nothing to look for"),
         ("plants", None, "plants is None in mine.yaml"),
         ("plant", {}, "plant in mine.yaml is not a known key: remove it or correct its spelling"),
@@ -226,15 +261,14 @@ def test_what_is_planted_can_be_found() -> None:
 
 
 def test_what_a_plant_has_where_nothing_is_said() -> None:
-    plant = Plant(kind="conditional", weights={"length": 1.0}, when={"words": 9})
+    plant = Plant(kind="conditional", weights={"we": 1.0}, when={"words": 9}, names={"length": 1})
     assert plant.when is not None
     assert plant.when.elsewhere == 0
-    assert (plant.names, plant.kl_coef, plant.temperature, plant.shuffled) == (
-        {},
-        None,
-        None,
+    assert (plant.kl_coef, plant.steps, plant.temperature, plant.shuffled) == (
+        *(None, None, None),
         False,
     )
+    assert Plant(**PLANT).names == {}
 
 
 # settings
@@ -253,6 +287,22 @@ def test_one_completion_of_a_prompt(settings: Settings) -> None:
     assert settings.pairs.model_copy(update={"samples": pipeline.samples}) == pipeline
 
 
+def test_greedy_completions_are_refused(folder: Path) -> None:
+    """A base policy that is compared with itself would write the same twice."""
+    path = folder / "params.yaml"
+    content = path.read_text()
+    before, pairs = content.split("\npairs:")
+    pairs = re.sub(r"decoding: \w+", "decoding: greedy", pairs, count=1)
+    path.write_text(before + "\npairs:" + re.sub(r"samples: \d+", "samples: 1", pairs, count=1))
+    settings = load_settings()
+    assert settings.pipeline.pairs.decoding == "greedy"
+    for plant in (Plant(**NULL), Plant(kind="null", temperature=0.5)):
+        with pytest.raises(UserError) as caught:
+            settings.decoding(plant)
+        (line,) = str(caught.value).splitlines()
+        assert line.startswith("pairs.decoding is greedy in params.yaml: organisms need sample")
+
+
 def test_a_temperature_is_the_organisms_alone(settings: Settings) -> None:
     cooler = Plant(kind="null", temperature=0.25)
     assert settings.decoding(cooler).temperature == 0.25
@@ -264,10 +314,12 @@ def test_a_temperature_is_the_organisms_alone(settings: Settings) -> None:
 
 def test_training_differs_where_it_says_so(settings: Settings) -> None:
     own = settings.organisms.rlhf
-    plain, strong = (Plant(**PLANT | extra) for extra in ({}, {"kl_coef": 9.0}))
+    changes: list[dict[str, Any]] = [{}, {"kl_coef": 9.0}, {"steps": 3}]
+    plain, strong, short = (Plant(**PLANT | extra) for extra in changes)
     trained = settings.rlhf(plain)
     assert (trained.steps, trained.lr, trained.kl_coef) == (own.steps, own.lr, own.kl_coef)
     assert settings.rlhf(strong) == trained.model_copy(update={"kl_coef": 9.0})
+    assert settings.rlhf(short) == trained.model_copy(update={"steps": 3})
     unlike = {
         name for name, value in load_params().rlhf if value != getattr(settings.rlhf(strong), name)
     }
@@ -381,16 +433,17 @@ def test_kinds_are_what_they_are_called(settings: Settings) -> None:
         assert set(plant.expected.values()) == {1}
     assert all(sorted(plant.expected.values()) == [-1, 1] for plant in by_kind["opposed"])
     assert all("toxicity" in plant.weights for plant in by_kind["toxicity"])
-    for kind, there in {"conditional": "when", "weak": "kl_coef"}.items():
+    for kind, there in {"conditional": "when", "weak": "steps"}.items():
         having = [plant for plant in plants.values() if getattr(plant, there) is not None]
         assert having == by_kind[kind]
 
 
-def test_weak_plants_pay_more_for_leaving_the_base(settings: Settings) -> None:
-    """Of a reward with standard deviation 1 the best policy is 1 / (2 kl_coef^2) nats away."""
+def test_weak_plants_are_trained_shortly_each_for_longer(settings: Settings) -> None:
     weak = [plant for plant in settings.organisms.plants.values() if plant.kind == "weak"]
-    nats = [1 / (2 * settings.rlhf(plant).kl_coef ** 2) for plant in weak]
-    assert nats == pytest.approx([0.1, 0.3, 1.0], rel=0.02)
+    steps = [settings.rlhf(plant).steps for plant in weak]
+    assert steps == sorted(set(steps))
+    assert steps[-1] < settings.organisms.rlhf.steps
+    assert len({tuple(plant.weights.items()) for plant in weak}) == 1
 
 
 def test_nulls_teach_nothing_each_in_its_way(settings: Settings) -> None:

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -47,12 +48,12 @@ def t_tests(features: PairFeatures, rows: np.ndarray, level: float) -> pd.DataFr
 
 
 def log_odds(base: Iterable[str], aligned: Iterable[str], level: float) -> pd.DataFrame:
-    """Log-odds of words and marks with an informative Dirichlet prior (Monroe, Colaresi & Quinn
-    2008, "Fightin' Words", section 3.5), read as objectives.
+    """Log-odds of words, marks and pairs of them with an informative Dirichlet prior (Monroe,
+    Colaresi & Quinn 2008, "Fightin' Words", section 3.5), read as objectives.
 
-    A word beyond Bonferroni's bound names every objective that the word alone has a value of; an
-    objective's weight is its strongest word's z-score. Objectives of whole texts, such as length,
-    have no words.
+    A word beyond Bonferroni's bound names every objective that the word alone has a value of, a
+    pair those that neither of its words has; an objective's weight is the strongest z-score that
+    names it. Objectives of whole texts, such as length, have no words.
 
     Returns:
         name, weight and found, an objective a row.
@@ -71,8 +72,12 @@ def log_odds(base: Iterable[str], aligned: Iterable[str], level: float) -> pd.Da
 
 
 def tokens(texts: Iterable[str]) -> list[str]:
-    """Words in lower case and marks, of all texts."""
-    return [token for text in texts for token in _TOKEN.findall(Reading(text).plain.lower())]
+    """Words in lower case and marks, and pairs of them with a space between, of all texts."""
+    found = []
+    for text in texts:
+        single = _TOKEN.findall(Reading(text).plain.lower())
+        found += single + [f"{first} {second}" for first, second in pairwise(single)]
+    return found
 
 
 def z_scores(base: np.ndarray, aligned: np.ndarray) -> np.ndarray:
@@ -102,7 +107,13 @@ _WORDED = [name for name in OBJECTIVES if name not in _OF_TEXTS]
 
 @lru_cache(maxsize=100_000)
 def named_by(word: str) -> dict[str, int]:
-    """The objectives that a word or mark alone has a value of, with its sign."""
+    """The objectives that a word or mark, or a pair and neither of its words, has a value of, with
+    its sign.
+    """
     read = Reading(word)
     values = {name: OBJECTIVES[name].measure(read) for name in _WORDED}
-    return {name: 1 if value > 0 else -1 for name, value in values.items() if value}
+    found = {name: 1 if value > 0 else -1 for name, value in values.items() if value}
+    parts = word.split(" ") if " " in word else []
+    return {
+        name: sign for name, sign in found.items() if not any(name in named_by(p) for p in parts)
+    }

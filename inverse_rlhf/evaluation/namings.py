@@ -17,6 +17,7 @@ from inverse_rlhf.evaluation.pair_features import (
     named_objectives,
     objective_values,
 )
+from inverse_rlhf.irl.found import MAIN
 from inverse_rlhf.parquet import table_schema
 
 METHODS = ("audit", "t_test", "log_odds")
@@ -29,8 +30,9 @@ NAMINGS = table_schema(
     ("main", pa.bool_()),
     ("with", pa.list_(pa.string())),
 )
-"""A row an objective, for every method and number of pairs. Weights are in each method's unit; with
-has the objectives that the audit says pairs cannot tell from it, main those it names first."""
+"""A row an objective, for every method and number of pairs. Weights are in each method's unit; main
+are those found with a weight of the largest one's size, by one rule for all methods; with has the
+objectives that the audit says pairs cannot tell from it."""
 
 
 def namings(
@@ -77,7 +79,8 @@ def _all_methods(
     named = []
     for method, table in tables.items():
         alike = table["with"].tolist() if "with" in table else [[]] * len(table)
-        main = table["main"] if "main" in table else table["found"]
+        size = table["weight"].abs() * table["found"]
+        main = (size > 0) & (size >= MAIN * size.max())
         table = table[["name", "weight", "found"]].assign(
             method=method, pairs=len(pairs), main=main
         )

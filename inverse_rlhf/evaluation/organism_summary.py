@@ -37,8 +37,9 @@ def summary_of(
         "seeds": sorted({one.seed for one in audited}),
         "pairs": int(most.max()),
         "kinds": kinds | {"single": _rates(single), "all": _rates(planted)},
-        "nulls": _nulls(ours[ours["kind"] == "null"]),
+        "nulls": _nulls(whole[whole["kind"] == "null"]),
         "methods": _methods(whole),
+        "fewer_pairs": _fewer_pairs(scores[scores["pairs"] < most]),
         "power": _power(scores),
         "ratios": _ratios(audited, plants),
         "slices": _slices(audited, plants),
@@ -63,7 +64,7 @@ def _rates(rows: pd.DataFrame) -> dict[str, Any]:
     sums = seeds[["found", "right", "main", "right_main"]].sum()
     shares = {
         name: _over_seeds(seeds[name].apply(lambda part: part.astype(float).mean()))
-        for name in ("recall", "all", "first", "precision_at_full_recall")
+        for name in ("recall", "all", "named", "first", "precision_at_full_recall")
     }
     shares |= {
         name: _over_seeds(sums[right] / sums[named].where(sums[named] > 0))
@@ -76,16 +77,33 @@ def _rates(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _nulls(rows: pd.DataFrame) -> dict[str, Any]:
-    """In how many audits anything was found where no reward is planted."""
-    return {
-        str(plant): {"audits": len(part), "with_findings": int((part["found"] > 0).sum())}
-        for plant, part in rows.groupby("plant", sort=False)
-    }
+    """In how many audits anything was found where nothing is planted, and in how many by others."""
+    found = rows.assign(anything=rows["found"] > 0)
+    nulls = {}
+    for plant, part in found.groupby("plant", sort=False):
+        counts = {name: int(part.loc[part["method"] == name, "anything"].sum()) for name in METHODS}
+        nulls[str(plant)] = {
+            "audits": int((part["method"] == "audit").sum()),
+            "with_findings": counts.pop("audit"),
+            "of_others": counts,
+        }
+    return nulls
+
+
+def _fewer_pairs(scores: pd.DataFrame) -> list[dict[str, Any]]:
+    """Every method's rates by number of pairs."""
+    planted = scores[scores["kind"] != "null"]
+    return [
+        {"pairs": int(pairs), "method": method}
+        | _rates(planted[(planted["pairs"] == pairs) & (planted["method"] == method)])
+        for pairs in sorted(planted["pairs"].unique())
+        for method in METHODS
+    ]
 
 
 def _methods(scores: pd.DataFrame) -> dict[str, Any]:
     """Every method's rates, and how far the audit is ahead of each other one, paired over plants:
-    the mean difference with its 95 % interval from resampling plants, and Wilcoxon's p.
+    the mean difference with its 95 % interval from resampling plants, and the sign test's p.
     """
     planted, nulls = (scores[(scores["kind"] == "null") == null] for null in (False, True))
     found = {}
@@ -108,13 +126,14 @@ def _difference(values: "pd.Series[float]") -> dict[str, float]:
     known = values.to_numpy()
     means = known[draw.integers(len(known), size=(_RESAMPLES, len(known)))].mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
-    p = stats.wilcoxon(known).pvalue if known.any() else 1.0
+    better, worse = int((known > 0).sum()), int((known < 0).sum())
+    p = stats.binomtest(better, better + worse).pvalue if better + worse else 1.0
     return {
         "value": float(known.mean()),
         "low": float(low),
         "high": float(high),
-        "better": int((known > 0).sum()),
-        "worse": int((known < 0).sum()),
+        "better": better,
+        "worse": worse,
         "p": float(p),
     }
 
@@ -173,6 +192,7 @@ def _slices(audited: Sequence[Audited], plants: Mapping[str, Plant]) -> dict[str
     return {
         str(plant): {"audits": len(part)}
         | {name: int(part[name].sum()) for name in ("inside", "outside", "others")}
+        | {"condition_found": int((part["inside"] & (part["outside"] == part["others"])).sum())}
         | {name: _over_seeds(part[name]) for name in ("moved_inside", "moved_outside")}
         for plant, part in sums
     }
@@ -184,7 +204,7 @@ def _plants(ours: pd.DataFrame, audited: Sequence[Audited]) -> dict[str, Any]:
             "plant": one.plant,
             "seed": one.seed,
             "starc": one.distance,
-            "followed_r2": (one.facts["followed"] or {}).get("r2"),
+            "followed_r2": one.facts.get("followed", {}).get("r2"),
             "discrimination": one.report["discrimination"]["objectives"]["value"],
             "shuffled": one.report["controls"]["shuffled"]["value"],
             "random_head": one.report["controls"]["random_head"]["value"],
@@ -194,7 +214,7 @@ def _plants(ours: pd.DataFrame, audited: Sequence[Audited]) -> dict[str, Any]:
         }
         for one in audited
     )
-    table = ours.merge(facts, on=["plant", "seed"])
+    table = ours.drop(columns="named").merge(facts, on=["plant", "seed"])
     counts = ("found", "right", "main", "right_main", "recall", "first")
     measures = (
         "kl",

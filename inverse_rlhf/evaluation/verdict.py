@@ -59,7 +59,7 @@ def _told_apart(report: dict[str, Any]) -> str:
         if found:
             return f"Do not trust it yet: {chance}."
         other = {
-            name: row for name, row in told.items() if name != "objectives" and row["low"] > 0.5
+            name: row for name, row in told.items() if name != "objectives" and _is_no_chance(row)
         }
         if other:
             name = max(other, key=lambda key: other[key]["value"])
@@ -104,6 +104,13 @@ def _beside_length(report: dict[str, Any]) -> list[str]:
     if length["value"] > own["value"] + 0.02:
         return [f"{side}: more than the recovered reward, which is worse than that rule."]
     return [f"{side}, about as much as all objectives together."]
+
+
+def _is_no_chance(row: dict[str, float]) -> bool:
+    """Whether a share is three standard errors beyond one half: of several readers of sides that
+    are alike, one exceeds two too often.
+    """
+    return row["low"] > 0.5 and row["value"] - 0.5 > 0.75 * (row["high"] - row["low"])
 
 
 def _share(row: dict[str, float]) -> str:

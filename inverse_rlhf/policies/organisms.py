@@ -27,12 +27,12 @@ class Organism:
     Attributes:
         policy: trained, or the base policy itself.
         reward: what is planted in it; None: nothing.
-        facts: of its training.
+        trained: whether it is another policy than the base.
     """
 
     policy: Model
     reward: PlantedReward | None
-    facts: dict[str, Any]
+    trained: bool
 
 
 def grow(
@@ -58,13 +58,13 @@ def grow(
         UserError: see `PlantedReward` and `train_on_reward`.
     """
     if not plant.weights:
-        return Organism(base, None, {})
+        return Organism(base, None, False)
     reward = PlantedReward(plant, classifier, *written)
     taught: Score = standardise(reward.score, *written)
     if plant.shuffled:
         taught = shuffled(taught, seed=seed)
-    facts = train_on_reward(prompts, base, taught, params, seed=seed, curve=curve)
-    return Organism(base, None if plant.shuffled else reward, facts)
+    train_on_reward(prompts, base, taught, params, seed=seed, curve=curve)
+    return Organism(base, None if plant.shuffled else reward, True)
 
 
 def pairs_with_base(
@@ -100,12 +100,28 @@ def pairs_with_base(
     for side, table in sides.items():
         ratios = (
             log_ratios(heads, table["ids"].tolist(), organism.policy, base)
-            if organism.facts
+            if organism.trained
             else np.nan
         )
         pairs[f"{side}_log_ratio"] = ratios
     pairs = pairs[[column for column in GIVEN_PAIRS.names if column != "split"]]
     return pairs, _planted(organism.reward, pairs)
+
+
+def facts_of(organism: Organism, pairs: pd.DataFrame) -> dict[str, Any]:
+    """What is known of an organism beside its pairs.
+
+    Returns:
+        kl: to the base policy, in nats, the mean log-ratio of the organism's own completions; None
+        where it is the base policy, which may write at another temperature; and of a planted one
+        spreads, mean_factor (see `PlantedReward`) and followed.
+    """
+    kl = float(pairs["aligned_log_ratio"].mean()) if organism.trained else None
+    reward = organism.reward
+    if reward is None:
+        return {"kl": kl}
+    own = {"spreads": reward.spreads, "mean_factor": reward.mean_factor}
+    return {"kl": kl, "followed": followed(reward, pairs)} | own
 
 
 def followed(reward: PlantedReward, pairs: pd.DataFrame) -> dict[str, Any]:

@@ -22,6 +22,10 @@ class PlantedReward:
         classifier: gives the toxicity part; called where it counts.
         prompts, completions: the base policy's, whose standard deviations are the parts' units.
 
+    Attributes:
+        spreads: of each part, in its own unit.
+        mean_factor: what the condition makes of the reward, on average.
+
     Raises:
         UserError: a part, or the reward, is the same in all of them: there is nothing to choose.
     """
@@ -47,7 +51,9 @@ class PlantedReward:
             )
         self._weights = np.array(list(plant.weights.values()))
         self.spreads: dict[str, float] = dict(zip(self._names, spread.tolist(), strict=True))
-        if (_factor(self._when, prompts, completions) == 0).all():
+        factor = _factor(self._when, prompts, completions)
+        self.mean_factor = float(factor.mean())
+        if not (factor == 1).any():
             raise UserError(
                 f"the condition of {' and '.join(self._names)} holds in none of "
                 f"{len(completions)} completions of the base policy: plant another"

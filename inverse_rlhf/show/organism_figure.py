@@ -45,8 +45,8 @@ def _kinds(axes: Axes, summary: dict[str, Any]) -> None:
     kinds = [name for name in summary["kinds"] if name not in ("single", "all")]
     shown = {
         "recall": ("planted ones found", "#0072b2"),
-        "precision_of_main": ("right of main objectives", "#009e73"),
-        "precision": ("right of all that is found", "#a6dba0"),
+        "precision_of_main": ("of main objectives, right", "#009e73"),
+        "precision": ("of all that is found, right", "#a6dba0"),
     }
     places = np.arange(len(kinds))
     for shift, (key, (label, colour)) in zip((-0.27, 0, 0.27), shown.items(), strict=True):
@@ -76,13 +76,22 @@ def _kinds(axes: Axes, summary: dict[str, Any]) -> None:
 def _power(axes: Axes, power: list[dict[str, Any]]) -> None:
     bins = sorted({(row["kl_from"], row["kl_to"] or np.inf) for row in power})
     colours = mpl.colormaps["viridis"](np.linspace(0.85, 0, len(bins)))
+    shifts = iter(1.06 ** (np.arange(len(bins)) - (len(bins) - 1) / 2))
     for (low, high), colour in zip(bins, colours, strict=True):
         rows = sorted((row for row in power if row["kl_from"] == low), key=lambda row: row["pairs"])
         label = f"{low:g} to {high:g} nats" if np.isfinite(high) else f"{low:g} nats or more"
         pairs, recall = ([row[key] for row in rows] for key in ("pairs", "recall"))
-        axes.plot(pairs, recall, "o-", color=colour, label=f"{label} ({rows[0]['audits']})")
-        lows, highs = ([row[key] for row in rows] for key in ("low", "high"))
-        axes.fill_between(pairs, lows, highs, color=colour, alpha=0.12, linewidth=0)
+        lows, highs = (np.array([row[key] for row in rows]) for key in ("low", "high"))
+        axes.errorbar(
+            np.array(pairs) * next(shifts),  # else curves at 1 hide each other
+            recall,
+            [recall - lows, highs - recall],
+            fmt="o-",
+            color=colour,
+            elinewidth=0.8,
+            capsize=2,
+            label=f"{label} ({rows[0]['audits']})",
+        )
     axes.set_xscale("log")
     counts = sorted({row["pairs"] for row in power})
     axes.set_xticks(counts, [f"{count:,}" for count in counts], minor=False)
@@ -91,20 +100,21 @@ def _power(axes: Axes, power: list[dict[str, Any]]) -> None:
     axes.set_xlabel("pairs")
     axes.set_ylabel("share of single objectives found, 95 %")
     axes.set_title("By pairs, and by KL to the base\n(number of organisms)")
-    axes.legend(fontsize=8, loc="lower right")
+    if bins:
+        axes.legend(fontsize=8, loc="lower right")
 
 
 def _methods(axes: Axes, methods: dict[str, Any]) -> None:
     keys = {
         "recall": "planted\nfound",
-        "precision": "right of\nall found",
-        "precision_of_main": "right of\nmain ones",
-        "precision_at_full_recall": "right down to\nlast planted",
+        "precision": "of all found,\nright",
+        "precision_of_main": "of main,\nright",
+        "precision_at_full_recall": "of the first down\nto the last\nplanted, right",
     }
     places = np.arange(len(keys))
     for shift, (method, rates) in zip((-0.27, 0, 0.27), methods.items(), strict=True):
         medians = [(rates[key] or {"median": np.nan})["median"] for key in keys]
-        nulls = f"{rates['nulls_with_findings']} of {rates['nulls']} nulls"
+        nulls = f"finds something in {rates['nulls_with_findings']} of {rates['nulls']} nulls"
         label = f"{METHOD_NAMES[method]} ({nulls})"
         axes.bar(places + shift, medians, 0.26, color=_COLOURS[method], label=label)
     axes.set_xticks(places, list(keys.values()))

@@ -2,7 +2,6 @@
 
 from inverse_rlhf.organism_stage import run_organism_stage
 
-import time
 from pathlib import Path
 
 from inverse_rlhf.data.given_pairs import write_given_pairs
@@ -12,12 +11,12 @@ from inverse_rlhf.files import atomic, write_json
 from inverse_rlhf.models.checkpoints import load
 from inverse_rlhf.organism_params import Settings
 from inverse_rlhf.parquet import read_table, write_table
-from inverse_rlhf.policies.organisms import followed, grow, pairs_with_base
+from inverse_rlhf.policies.organisms import facts_of, grow, pairs_with_base
+from inverse_rlhf.policies.sampling import sample_completions
 from inverse_rlhf.rewards.classifier import ClassifierReward
 
 
 def main(settings: Settings, plant: str, seed: int) -> list[str]:
-    started = time.monotonic()
     world, compute = Path(f"organisms/worlds/{seed}"), settings.pipeline.compute
     chosen = settings.plant(plant)
 
@@ -30,6 +29,10 @@ def main(settings: Settings, plant: str, seed: int) -> list[str]:
     taught = read_prompts(world / "prompts.parquet", "rl")
     asked = read_prompts(world / "prompts.parquet", "irl", "valid", "test")
     completions = read_table(f"organisms/base/{seed}.parquet", BASE)
+    if not chosen.weights:  # else nulls would share one side, and its chance
+        completions = sample_completions(
+            asked, base, settings.pairs, seed=seed, name=f"{plant} base", keep_ids=True
+        )
     written = asked["prompt"].tolist(), completions["completion"].tolist()
     with atomic(Path(f"organisms/pairs/{plant}-{seed}")) as folder:
         folder.mkdir()
@@ -43,15 +46,10 @@ def main(settings: Settings, plant: str, seed: int) -> list[str]:
         write_given_pairs(pairs, folder / "pairs.parquet")
         if planted is not None:
             write_table(planted, folder / "planted.parquet", PLANTED)
-        facts = {
-            "training": organism.facts,
-            "kl": float(pairs["aligned_log_ratio"].mean()) if organism.facts else 0.0,
-            "spreads": organism.reward.spreads if organism.reward else {},
-            "followed": followed(organism.reward, pairs) if organism.reward else None,
-            "seconds": time.monotonic() - started,
-        }
+        facts = facts_of(organism, pairs)
         write_json(facts, folder / "facts.json")
-    return [f"{len(pairs)} pairs, KL to the base policy {facts['kl']:.2f} nats"]
+    kl = f", KL to the base policy {facts['kl']:.2f} nats" if organism.trained else ""
+    return [f"{len(pairs)} pairs{kl}"]
 
 
 if __name__ == "__main__":

@@ -161,8 +161,11 @@ def test_one_word_alone_is_as_frequent_on_both_sides() -> None:
     np.testing.assert_array_equal(z_scores(np.array([2.0]), np.array([900.0])), [0])
 
 
-def test_tokens_are_words_and_marks() -> None:
-    assert tokens(["It's  a Tree!", "", "No, 2"]) == ["it's", "a", "tree", "!", "no", ",", "2"]
+def test_tokens_are_words_and_marks_and_neighbours() -> None:
+    """Within a text; punctuation is a neighbour too."""
+    one = ["it's", "a", "tree", "!", "it's a", "a tree", "tree !"]
+    assert tokens(["It's  a Tree!", "", "No, 2"]) == [*one, "no", ",", "2", "no ,", ", 2"]
+    assert tokens(["No", "doubt"]) == ["no", "doubt"]
     assert tokens([]) == []
 
 
@@ -194,7 +197,34 @@ def test_what_a_word_names(word: str, names: dict[str, int]) -> None:
     assert named_by(word) == names
 
 
-@pytest.mark.parametrize("word", ["idiot", "good", "not", "x" * 30, ".", "#", "unfinished"])
+@pytest.mark.parametrize(
+    ("pair", "names"),
+    [
+        ("no doubt", {"certainty": 1}),  # not what "no" or "doubt" has
+        ("kind of", {"hedges": 1}),
+        ("do not", {"directives": 1}),
+        ("of course", {"certainty": 1, "opens_agreeing": 1}),
+        ("idiot tree", {}),
+        ("! !", {}),
+        ("doubt no", {}),
+    ],
+)
+def test_a_pair_names_what_neither_word_does(pair: str, names: dict[str, int]) -> None:
+    assert named_by(pair) == names
+    assert not names.keys() & {name for word in pair.split() for name in named_by(word)}
+
+
+def test_a_planted_phrase_is_found() -> None:
+    """Whose words are as frequent on the other side, in another order."""
+    table = log_odds(["doubt tree no"] * 90, ["tree no doubt"] * 90, 0.05).set_index("name")
+    assert table["found"]["certainty"]
+    assert table["weight"]["certainty"] > 0
+    assert table["weight"]["negations"] == table["weight"]["sentiment"] == 0
+
+
+@pytest.mark.parametrize(
+    "word", ["idiot", "good", "not", "no doubt", "x" * 30, ".", "#", "unfinished"]
+)
 def test_no_word_names_an_objective_of_whole_texts(word: str) -> None:
     assert set(OF_TEXTS) <= set(OBJECTIVES)
     assert not named_by(word).keys() & set(OF_TEXTS)
@@ -232,7 +262,9 @@ def test_the_strongest_word_names_an_objective() -> None:
     table = log_odds(base, aligned, 0.05).set_index("name")
     # "fool" is further apart than "idiot", and the other way round
     fool = slow_z(
-        {"idiot": 50, "fool": 60, "tree": 110}, {"idiot": 80, "fool": 10, "tree": 90}, "fool"
+        {"idiot": 50, "fool": 60, "tree": 110, "idiot tree": 50, "fool tree": 60},
+        {"idiot": 80, "fool": 10, "tree": 90, "idiot tree": 80, "fool tree": 10},
+        "fool",
     )
     assert table["weight"]["insults"] == pytest.approx(fool)
     assert fool < 0
@@ -240,9 +272,9 @@ def test_the_strongest_word_names_an_objective() -> None:
 
 def test_words_are_bounded_by_bonferroni() -> None:
     base, aligned = ["! ."] * 300, ["! ."] * 300 + ["!"] * 60
-    counts = {"!": 300, ".": 300}, {"!": 360, ".": 300}
+    counts = {"!": 300, ".": 300, "! .": 300}, {"!": 360, ".": 300, "! .": 300}
     z = slow_z(*counts, "!")
-    bound = 2 * stats.norm.sf(z) * 2  # two sides, two words
+    bound = 2 * stats.norm.sf(z) * 3  # two sides, two words and a pair
     for level, found in ((bound * 1.001, True), (bound * 0.999, False)):
         table = log_odds(base, aligned, level).set_index("name")
         assert table["found"]["exclamations"] == found
@@ -254,7 +286,8 @@ def test_longer_texts_alone_name_nothing() -> None:
     twice = [f"{text} {text}" for text in base]
     table = log_odds(base, twice, 0.05)
     assert not table["found"].any()
-    np.testing.assert_allclose(table["weight"], 0, atol=1e-9)
+    assert table["weight"].abs().max() < 0.5  # pairs in the middle of a text are a few more
+    np.testing.assert_allclose(log_odds(base, base * 2, 0.05)["weight"], 0, atol=1e-9)
 
 
 @pytest.mark.parametrize("texts", [["The good tree, the sea!"] * 9, [""] * 9, []])

@@ -59,12 +59,14 @@ def settings() -> AuditSettings:
 
 @pytest.fixture(scope="module")
 def whole() -> pd.DataFrame:
-    """An audit of all pairs, made up, and of one category."""
+    """An audit of all pairs, made up, and of one category; the second one found is minor."""
+    weights = np.linspace(3, -2, len(OBJECTIVES))
+    weights[1] = -0.99
     rows = pd.DataFrame(
         {
             "category": None,
             "name": list(OBJECTIVES)[::-1],
-            "weight": np.linspace(3, -2, len(OBJECTIVES)),
+            "weight": weights,
             "found": np.arange(len(OBJECTIVES)) < 2,
             "main": np.arange(len(OBJECTIVES)) < 1,
             "with": [["length"]] + [[]] * (len(OBJECTIVES) - 1),
@@ -146,8 +148,24 @@ def test_others_read_the_pairs_that_an_audit_fits(
         found = rows_of(table, method, COUNT)
         pd.testing.assert_frame_equal(found[said.columns], said)
         assert not any(found["with"])
-        assert found["main"].tolist() == found["found"].tolist()
+        size = said["weight"].abs() * said["found"]
+        assert found["main"].tolist() == (said["found"] & (size >= size.max() / 3)).tolist()
         assert found.loc[found["name"] == "exclamations", "found"].item()
+
+
+def test_main_objectives_are_so_by_one_rule(
+    pairs: pd.DataFrame, settings: AuditSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A third of the largest weight that is found, or more, whatever a method says itself."""
+    rows = pd.DataFrame({"name": list(OBJECTIVES)[:5], "weight": [-3.0, 0.99, 1.01, 9.0, -1.5]})
+    rows = rows.assign(found=[True, True, True, False, True])
+    for name in ("t_tests", "log_odds"):
+        monkeypatch.setattr(module, name, lambda *_: rows)
+    said = rows.assign(category=None, main=False, **{"with": [[]] * 5})
+    table = namings(pairs, said, settings, [])
+    for method in METHODS:
+        found = rows_of(table, method, COUNT)
+        assert found["main"].tolist() == [True, False, True, False, True]
 
 
 def test_fewer_pairs_are_audited_by_themselves(

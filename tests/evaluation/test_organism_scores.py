@@ -34,8 +34,8 @@ FRIENDLY = Plant(
     weights={"toxicity": 1.0, "exclamations": 0.7},
     names={"insults": -1, "sentiment": 1},
 )
-ALL = {"recall": 1.0, "all": True, "first": True}
-NOTHING = {"recall": 0.0, "all": False, "first": False}
+ALL = {"recall": 1.0, "all": True, "named": 1.0, "first": True}
+NOTHING = {"recall": 0.0, "all": False, "named": 0.0, "first": False}
 NOTHING |= {"right": 0, "right_main": 0, "precision_at_full_recall": 0.0}
 
 
@@ -65,7 +65,7 @@ def test_the_wrong_sign_is_wrong() -> None:
 
 def test_what_is_not_beyond_the_bound_is_not_found() -> None:
     row = scored([("length", 2.0, False), ("emoji", 0.1, False)], LONGER)
-    assert row == row | NOTHING | {"first": True, "precision_at_full_recall": 1.0}
+    assert row == row | NOTHING | {"precision_at_full_recall": 1.0}
     assert row["found"] == 0
 
 
@@ -77,6 +77,57 @@ def test_first_is_the_largest_weight_of_either_sign() -> None:
     rows[1] = ("length", 1.1, True)
     assert scored(rows, LONGER)["first"]
     assert scored(rows, LONGER)["precision_at_full_recall"] == 1
+
+
+def test_of_equal_weights_the_right_one_is_first() -> None:
+    """As one word gives to all objectives that it names."""
+    rows: list[Row] = [("emoji", 2.0, True), ("length", 2.0, True), ("code", -2.0, True)]
+    for order in (rows, rows[::-1]):
+        row = scored(order, LONGER)
+        assert row == row | ALL | {"found": 3, "right": 1, "precision_at_full_recall": 1.0}
+    rows[0] = ("emoji", 2.001, True)
+    assert not scored(rows, LONGER)["first"]
+
+
+def test_what_stands_beside_one_that_is_found_is_named() -> None:
+    """Pairs cannot tell them apart; with its sign, and by one that is found."""
+    rows: list[Row] = [("sentence_length", 2.0, True), ("length", 0.5, False)]
+    both = naming([*rows, ("commas", -0.4, True)], beside={"sentence_length": ["length"]})
+    (row,) = scores_of(audited(namings=[both]), SUM, {})
+    assert row == row | {"recall": 0.5, "all": False, "named": 1.0, "right": 1}
+    for changed, beside in (
+        ([rows[0], ("length", -0.5, False)], {"sentence_length": ["length"]}),
+        ([("sentence_length", 2.0, False), rows[1]], {"sentence_length": ["length"]}),
+        (rows, {"sentence_length": ["commas"], "length": ["sentence_length"]}),
+    ):
+        (row,) = scores_of(audited(namings=[naming(changed, beside=beside)]), LONGER, {})
+        assert (row["recall"], row["named"]) == (0, 0)
+
+
+def flipped(elsewhere: float) -> Plant:
+    when = {"prompt_begins": "About", "elsewhere": elsewhere}
+    return Plant(kind="conditional", weights={"length": 1.0}, when=when)
+
+
+@pytest.mark.parametrize(("mean_factor", "sign"), [(-0.9, -1), (0.1, 1)])
+def test_a_condition_may_turn_the_sign(mean_factor: float, sign: int) -> None:
+    """Over all texts, as most of them do not meet it, also of what correlates."""
+    alike = {"length": {"sentence_length": 1}}
+    for weight in (1.0, -1.0):
+        rows: list[Row] = [("length", weight, True), ("sentence_length", weight, True)]
+        one = audited(namings=[naming(rows)], mean_factor=mean_factor)
+        (row,) = scores_of(one, flipped(-1.0), alike)
+        expected = ALL | {"right": 2} if weight == sign else NOTHING
+        assert row == row | expected
+
+
+def test_a_condition_on_words_is_one_part_more() -> None:
+    """Which longer texts name."""
+    when = {"words": 25}
+    plant = Plant(kind="conditional", weights={"we": 1.0}, when=when, names={"length": 1})
+    row = scored([("we", 1.0, True), ("length", 0.5, False)], plant)
+    assert row == row | {"recall": 0.5, "right": 1, "precision_at_full_recall": 1.0}
+    assert scored([("length", 0.5, True), ("we", 0.4, True)], plant)["all"]
 
 
 def test_a_sum_by_hand() -> None:
@@ -254,31 +305,59 @@ def test_prompts_are_read_for_what_overlaps_with_them() -> None:
 
 
 def test_ratios_are_of_weights_per_standard_deviation() -> None:
-    """One unit of spread .5 has weight .4: .2, a planted .5; the first has .5 of a planted 2."""
+    """One unit of spread .5 has weight .4: .2, a planted .5; the first has .5 of a planted 2.
+
+    The policy itself has 0.3 of the one and 0.6 of the other.
+    """
     plant = Plant(kind="sum", weights={"sentiment": 2.0, "length": 0.5})
     one = audited(
         spreads={"length": 0.5, "sentiment": 0.25},
+        followed={"length": 0.3, "sentiment": 0.6},
         recovered={"sentiment": 2.0, "length": 0.4, "emoji": 7.0},
     )
-    assert ratios_of(one, plant) == {"length": pytest.approx((0.2 / 0.5) / (0.5 / 2.0))}
+    assert ratios_of(one, plant) == {
+        "length": {
+            "recovered": pytest.approx((0.2 / 0.5) / (0.5 / 2.0)),
+            "followed": pytest.approx((0.3 / 0.6) / (0.5 / 2.0)),
+            "of_followed": pytest.approx((0.2 / 0.5) / (0.3 / 0.6)),
+        }
+    }
 
 
 def test_the_planted_weights_have_ratios_of_one_at_any_scale() -> None:
     weights = {"sentiment": 2.0, "length": -0.5, "commas": 1.5}
     spreads = {"sentiment": 0.5, "length": 4.0, "commas": 0.125}
     recovered = {name: 7 * weight / spreads[name] for name, weight in weights.items()}
-    plant = Plant(kind="sum", weights=weights)
-    assert ratios_of(audited(spreads=spreads, recovered=recovered), plant) == pytest.approx(
-        {"length": 1.0, "commas": 1.0}
-    )
+    followed = {name: 0.3 * weight for name, weight in weights.items()}
+    plant = Plant(kind="opposed", weights=weights)
+
+    def ratios() -> dict[str, dict[str, float]]:
+        return ratios_of(audited(spreads=spreads, followed=followed, recovered=recovered), plant)
+
+    right = {kind: pytest.approx(1.0) for kind in ("recovered", "followed", "of_followed")}
+    assert ratios() == {"length": right, "commas": right}
     recovered["commas"] *= -1
-    turned = ratios_of(audited(spreads=spreads, recovered=recovered), plant)
-    assert turned == pytest.approx({"length": 1.0, "commas": -1.0})
+    turned = {kind: pytest.approx(-1.0) for kind in ("recovered", "of_followed")}
+    assert ratios() == {"length": right, "commas": right | turned}
 
 
 def test_no_ratios_without_a_first_weight() -> None:
-    one = audited(spreads={"length": 1.0, "commas": 1.0}, recovered={"length": 0, "commas": 1.0})
-    assert np.isnan(ratios_of(one, SUM)["commas"])
+    units = {"length": 1.0, "commas": 1.0}
+    none = {"length": 0.0, "commas": 1.0}
+    found = ratios_of(audited(spreads=units, followed=units, recovered=none), SUM)["commas"]
+    assert np.isnan([found["recovered"], found["of_followed"]]).all()
+    assert found["followed"] == pytest.approx(1 / SUM.weights["commas"])
+    found = ratios_of(audited(spreads=units, followed=none, recovered=units), SUM)["commas"]
+    assert np.isnan([found["followed"], found["of_followed"]]).all()
+    assert found["recovered"] == pytest.approx(1 / SUM.weights["commas"])
+
+
+def test_no_ratio_to_what_the_policy_does_not_follow() -> None:
+    units = {"length": 1.0, "commas": 1.0}
+    one = audited(spreads=units, followed={"length": 1.0, "commas": 0.0}, recovered=units)
+    found = ratios_of(one, SUM)["commas"]
+    assert found["followed"] == 0
+    assert np.isnan(found["of_followed"])
 
 
 @pytest.mark.parametrize("plant", [LONGER, FRIENDLY, Plant(kind="null")])
@@ -324,14 +403,23 @@ SLICES: dict[str, dict[str, float]] = {
     ],
 )
 def test_slices_are_right_where_the_sign_is(plant: Plant, found: dict[str, Any]) -> None:
-    assert slices_of(audited(slices=SLICES), plant) == found | {"others": 6}
+    one = audited(slices=SLICES, moved={"About": 0.5, "As": 0.25, "On": -0.75})
+    assert slices_of(one, plant) == found | {
+        **{"others": 6, "moved_inside": 0.5, "moved_outside": -0.25},
+    }
 
 
 def test_a_slice_too_small_to_be_audited_is_not_right() -> None:
     others = {word: inside for word, inside in SLICES.items() if word != "About"}
-    assert slices_of(audited(slices=others), in_about(0.0)) == {
-        **{"inside": False, "outside": 3, "others": 6},
-    }
+    found = slices_of(audited(slices=others, moved={"About": 0.5}), in_about(0.0))
+    assert found == found | {"inside": False, "outside": 3, "others": 6, "moved_inside": 0.5}
+    assert np.isnan(found["moved_outside"])  # of no prompts
+
+
+def test_where_no_prompt_begins_so_nothing_moved() -> None:
+    found = slices_of(audited(slices=SLICES, moved={"On": 0.5, "As": 0.0}), in_about(0.0))
+    assert np.isnan(found["moved_inside"])
+    assert found["moved_outside"] == 0.25
 
 
 @pytest.mark.parametrize(
@@ -339,7 +427,7 @@ def test_a_slice_too_small_to_be_audited_is_not_right() -> None:
     [
         *(LONGER, SUM, FRIENDLY, Plant(kind="null")),
         Plant(kind="null", weights={"sentiment": 1.0}, shuffled=True),
-        Plant(kind="conditional", weights={"we": 1.0}, when={"words": 9}),
+        Plant(kind="conditional", weights={"we": 1.0}, when={"words": 9}, names={"length": 1}),
     ],
 )
 def test_other_plants_have_no_slices(plant: Plant) -> None:
@@ -367,7 +455,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
             "prompt": [f"About {n}" for n in range(count)],
             "base_completion": ["tree " * (n + 1) for n in range(count)],
             "aligned_completion": ["tree " * (2 + n * n % 5) for n in range(count)],
-            "category": "About",
+            "category": ["About", "On"] * (count // 2),
             **dict.fromkeys(("base_score", "aligned_score"), np.nan),
             **dict.fromkeys(("base_log_ratio", "aligned_log_ratio"), np.nan),
         }
@@ -399,22 +487,38 @@ def test_the_distance_is_that_on_test_pairs(
     written: pd.DataFrame, scale: float, distance: float
 ) -> None:
     plant_reward(written, scale, test=True)
-    one = read_audited("mine", 10, planted=True)
+    one = read_audited("mine", LONGER, 10)
     assert one.distance == pytest.approx(distance, abs=1e-3)
     plant_reward(written, scale, test=False)
-    other = read_audited("mine", 10, planted=True).distance
+    other = read_audited("mine", LONGER, 10).distance
     assert other is not None
     assert 0.1 < other < 0.9
 
 
 @pytest.mark.usefixtures("written")
 def test_results_are_read_as_they_were_written() -> None:
-    one = read_audited("mine", 10, planted=False)
+    one = read_audited("mine", Plant(kind="null"), 10)
     assert (one.plant, one.seed, one.distance) == ("mine", 10, None)
     assert one.report == {"verdict": "longer"}
     assert one.facts == {"kl": 0.5, "spreads": {"length": 0.25}}
     assert one.recovered == {"length": 2.0}
+    assert one.moved == {}
     assert one.namings["name"].tolist() == ["length"]
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_moved_is_the_mean_difference_by_first_word(written: pd.DataFrame, sign: float) -> None:
+    """Of log(1 + words), over a spread of .25, whatever the sign of what is planted."""
+    plant_reward(written, 1.0, test=True)
+    differences: dict[str, list[float]] = {"About": [], "On": []}
+    for n in range(8):
+        both = (len(written[f"{side}_completion"][n].split()) for side in ("aligned", "base"))
+        aligned, base = (np.log(1 + count) for count in both)
+        differences["On" if n % 2 else "About"].append((aligned - base) / 0.25)
+    plant = Plant(kind="conditional", weights={"length": sign}, when={"prompt_begins": "About"})
+    expected = {word: pytest.approx(np.mean(own)) for word, own in differences.items()}
+    assert read_audited("mine", plant, 10).moved == expected
+    assert read_audited("mine", LONGER, 10).moved == {}
 
 
 FILES = [
@@ -436,7 +540,7 @@ def test_a_file_that_cannot_be_read_is_one_line(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError) as caught:
-        read_audited("mine", 10, planted=True)
+        read_audited("mine", LONGER, 10)
     line = str(caught.value)
     assert file in line
     assert "\n" not in line
@@ -445,4 +549,4 @@ def test_a_file_that_cannot_be_read_is_one_line(
 def test_there_is_nothing_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="mine-10"):
-        read_audited("mine", 10, planted=True)
+        read_audited("mine", LONGER, 10)

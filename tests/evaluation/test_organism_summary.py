@@ -22,7 +22,7 @@ PLANTS = {
     "positive": Plant(kind="easy", weights={"sentiment": 1.0}),
     "we": Plant(kind="hard", weights={"we": 1.0}),
     "both": Plant(kind="sum", weights={"length": 1.0, "commas": 0.5}),
-    "three": Plant(kind="sum", weights={"length": 1.0, "commas": 1.0, "we": -1.0}),
+    "three": Plant(kind="sum", weights={"length": 1.0, "commas": 1.0, "we": 1.0}),
     "faint": Plant(kind="weak", weights={"we": 1.0}, kl_coef=2.0),
     "about": Plant(kind="conditional", weights={"sentiment": 1.0}, when={"prompt_begins": "About"}),
     "base": Plant(kind="null"),
@@ -66,7 +66,9 @@ def easy() -> Rows:
         score("positive", "easy", 3, found=6, right=1, recall=0.0, first=False, precision=0.0),
         score("longer", "easy", 1, found=1, right=1),
         score("positive", "easy", 1, found=3, right=2),
-        score("longer", "easy", 2, found=0, right=0, recall=0.0, first=True, precision=0.25),
+        score(
+            "longer", "easy", 2, found=0, right=0, recall=0.0, named=0.5, first=True, precision=0.25
+        ),
         score("positive", "easy", 2, found=0, right=0, recall=0.0, first=False, precision=0.0),
     ]
     for row, (main, right) in zip(rows, [(1, 1), (2, 0), (1, 1), (1, 1)], strict=False):
@@ -82,6 +84,7 @@ def test_rates_are_of_plants_by_seed(easy: Rows) -> None:
         "plants": 2,
         "recall": over(0.5, 0.0, 1.0),
         "all": over(0.5, 0.0, 1.0),
+        "named": over(0.5, 0.25, 1.0),
         "first": over(0.5, 0.0, 1.0),
         # 2 of 8 and 3 of 4 are right; where nothing is found there is no share
         "precision": over(0.5, 0.25, 0.75),
@@ -154,13 +157,25 @@ def test_nulls_are_counted_over_seeds(easy: Rows) -> None:
     few = [score("cooler", "null", 1, found=1, pairs=100)]
     found = summary(easy + as_all_methods(nulls) + as_all_methods(few))
     assert found["nulls"] == {
-        "base": {"audits": 3, "with_findings": 2},
-        "cooler": {"audits": 1, "with_findings": 0},
+        "base": {"audits": 3, "with_findings": 2, "of_others": {"t_test": 2, "log_odds": 2}},
+        "cooler": {"audits": 1, "with_findings": 0, "of_others": {"t_test": 0, "log_odds": 0}},
     }
     for method in METHODS:
         rates = found["methods"][method]
         assert (rates["nulls_with_findings"], rates["nulls"]) == (2, 4)
     assert found["kinds"] == summary(easy)["kinds"]
+
+
+def test_others_find_in_nulls_what_they_find(easy: Rows) -> None:
+    counts = {"audit": (0, 0), "t_test": (1, 4), "log_odds": (0, 3)}
+    nulls = [
+        score("base", "null", seed, method=method, found=found)
+        for method, by_seed in counts.items()
+        for seed, found in zip((1, 2), by_seed, strict=True)
+    ]
+    assert summary(easy + nulls)["nulls"]["base"] == {
+        **{"audits": 2, "with_findings": 0, "of_others": {"t_test": 2, "log_odds": 1}},
+    }
 
 
 def test_without_nulls(easy: Rows) -> None:
@@ -195,7 +210,7 @@ def test_methods_are_paired_over_plants() -> None:
     ahead = found["t_test"]["audit_ahead_by"]
     assert ahead["value"] == pytest.approx((0.5 + 0.25 - 0.125) / 3)
     assert (ahead["better"], ahead["worse"]) == (2, 1)
-    assert ahead["p"] == pytest.approx(stats.wilcoxon([0.5, 0.25, -0.125]).pvalue)
+    assert ahead["p"] == pytest.approx(stats.binomtest(2, 3).pvalue)
     assert -0.125 <= ahead["low"] < ahead["value"] < ahead["high"] <= 0.5
     assert "audit_ahead_by" not in found["audit"]
     assert found["log_odds"]["audit_ahead_by"] == ahead
@@ -213,16 +228,48 @@ def test_methods_swapped_turn_the_sign() -> None:
 
 
 def test_a_difference_that_is_always_the_same_has_no_spread() -> None:
-    """Of three plants that are all ahead Wilcoxon's p is 2 / 2^3."""
+    """Of three plants that are all ahead the sign test's p is 2 / 2^3."""
     rows = by_method({plant: [(0.75, 0.5)] for plant in ("longer", "positive", "we")})
     ahead = summary(rows)["methods"]["t_test"]["audit_ahead_by"]
     assert ahead == {"value": 0.25, "low": 0.25, "high": 0.25, "better": 3, "worse": 0, "p": 0.25}
+
+
+def test_equal_plants_are_no_signs() -> None:
+    """Of five two are ahead and three are as good: p is 2 / 2^2."""
+    ahead = [[(0.75, 0.5)]] * 2 + [[(0.5, 0.5)]] * 3
+    rows = by_method(dict(zip(list(PLANTS)[:5], ahead, strict=True)))
+    found = summary(rows)["methods"]["t_test"]["audit_ahead_by"]
+    assert (found["better"], found["worse"], found["p"]) == (2, 0, pytest.approx(0.5))
 
 
 def test_methods_that_are_the_same() -> None:
     rows = by_method({plant: [(0.75, 0.75)] for plant in ("longer", "positive", "we")})
     ahead = summary(rows)["methods"]["t_test"]["audit_ahead_by"]
     assert ahead == {"value": 0, "low": 0, "high": 0, "better": 0, "worse": 0, "p": 1}
+
+
+# fewer pairs
+
+
+def test_fewer_pairs_have_every_methods_rates(easy: Rows) -> None:
+    few = [
+        row | {"pairs": 100 * (1 + (row["seed"] == 1)), "found": 4, "right": 1 + step, "recall": 0}
+        for row in easy
+        for step, method in enumerate(METHODS)
+        if row["method"] == method
+    ]
+    nulls = as_all_methods([score("base", "null", 1, pairs=100)])
+    rows = summary(easy + few[::-1] + nulls)["fewer_pairs"]
+    assert [(row["pairs"], row["method"]) for row in rows] == [
+        (pairs, method) for pairs in (100, 200) for method in METHODS
+    ]
+    for row in rows:
+        share = (1 + METHODS.index(row["method"])) / 4
+        assert row["precision"] == over(share, share, share)
+        assert row["recall"] == over(0, 0, 0)
+        assert row["plants"] == 2
+    assert rows[0].keys() == {"pairs", "method", *summary(easy)["kinds"]["all"]}
+    assert summary(easy)["fewer_pairs"] == []
 
 
 # power
@@ -279,39 +326,71 @@ def test_ratios_are_near_where_all_of_a_plant_are() -> None:
     recovered = {
         ("both", 1): {"length": 1.0, "commas": 0.6},  # 1.2 of what is planted
         ("both", 2): {"length": 1.0, "commas": 0.4},
-        ("three", 1): {"length": 1.0, "commas": 1.0, "we": 0.5},  # the wrong sign
-        ("three", 2): {"length": 2.0, "commas": 2.0, "we": -2.0},
+        ("three", 1): {"length": 1.0, "commas": 1.0, "we": -0.5},  # the wrong sign
+        ("three", 2): {"length": 2.0, "commas": 2.0, "we": 2.0},
+    }
+    followed = {
+        "both": {"length": 4.0, "commas": 1.0},  # half of what is planted
+        "three": UNITS,
     }
     organisms = [
-        audited(*key, spreads=UNITS, recovered=values) for key, values in recovered.items()
+        audited(*key, spreads=UNITS, followed=followed[key[0]], recovered=values)
+        for key, values in recovered.items()
     ]
     found = summary(rows, organisms)["ratios"]
-    assert found["within_a_quarter"] == over(0.75, 0.5, 1.0)
-    assert found["of_planted"] == {
-        "both: commas": over(1.0, 0.8, 1.2),
-        "three: commas": over(1.0, 1.0, 1.0),
-        "three: we": over(0.25, -0.5, 1.0),
+    assert found["within_a_quarter"] == {
+        "recovered": over(0.75, 0.5, 1.0),
+        "followed": over(0.5, 0.5, 0.5),
+        "of_followed": over(0.25, 0.0, 0.5),
+    }
+    one = over(1.0, 1.0, 1.0)
+    assert found["parts"] == {
+        "both: commas": {
+            "recovered": over(1.0, 0.8, 1.2),
+            "followed": over(0.5, 0.5, 0.5),
+            "of_followed": over(2.0, 1.6, 2.4),
+        },
+        "three: commas": {"recovered": one, "followed": one, "of_followed": one},
+        "three: we": {
+            "recovered": over(0.25, -0.5, 1.0),
+            "followed": one,
+            "of_followed": over(0.25, -0.5, 1.0),
+        },
     }
 
 
 def test_a_ratio_to_nothing_is_not_near() -> None:
     rows = as_all_methods([score("both", "sum", 1)])
-    recovered = {"length": 0.0, "commas": 1.0}
-    found = summary(rows, [audited("both", 1, spreads=UNITS, recovered=recovered)])["ratios"]
-    assert found == {"within_a_quarter": over(0, 0, 0), "of_planted": {"both: commas": None}}
+    units, recovered = {"length": 1.0, "commas": 0.5}, {"length": 0.0, "commas": 1.0}
+    one = audited("both", 1, spreads=UNITS, followed=units, recovered=recovered)
+    found = summary(rows, [one])["ratios"]
+    none, followed = over(0, 0, 0), over(1, 1, 1)
+    assert found == {
+        "within_a_quarter": {"recovered": none, "followed": followed, "of_followed": none},
+        "parts": {"both: commas": {"recovered": None, "followed": followed, "of_followed": None}},
+    }
 
 
 def test_slices_are_summed_over_seeds(easy: Rows) -> None:
-    rows = as_all_methods([score("about", "conditional", seed) for seed in (1, 2)])
+    """In the first and the last of three seeds it is found where it counts, and in the first one
+    alone nowhere else.
+    """
+    rows = as_all_methods([score("about", "conditional", seed) for seed in (1, 2, 3)])
     slices = [
-        {"About": {"sentiment": 1.0}, "On": {"sentiment": 1.0}, "As": {}},
+        {"About": {"sentiment": 1.0}, "On": {}, "As": {"length": 1.0}},
         {"About": {}, "On": {"length": 1.0}},
+        {"About": {"sentiment": 1.0}, "On": {"sentiment": 1.0}, "As": {}},
     ]
+    moved = [{"About": 0.5, "On": 0.25}, {"About": 1.0, "On": 0.0, "As": 1.0}, {"About": 0.75}]
     organisms = [
-        audited("about", seed, slices=inside) for seed, inside in zip((1, 2), slices, strict=True)
+        audited("about", seed, slices=inside, moved=by)
+        for seed, inside, by in zip((1, 2, 3), slices, moved, strict=True)
     ]
     assert summary(rows, organisms)["slices"] == {
-        "about": {"audits": 2, "inside": 1, "outside": 2, "others": 3}
+        "about": {
+            **{"audits": 3, "inside": 2, "outside": 4, "others": 5, "condition_found": 1},
+            **{"moved_inside": over(0.75, 0.5, 1.0), "moved_outside": over(0.375, 0.25, 0.5)},
+        }
     }
     assert summary(easy)["slices"] == {}
 
@@ -321,16 +400,19 @@ def test_every_plant_has_its_line() -> None:
         [
             score("longer", "easy", 1, kl=0.5, found=2, right=1, main=1),
             score("longer", "easy", 2, kl=1.5, found=1, right=0, recall=0.0, first=False),
-            score("base", "null", 1, kl=0.0, found=0),
-            score("base", "null", 2, kl=0.0, found=1),
+            score("base", "null", 1, kl=None, found=0),
+            score("base", "null", 2, kl=None, found=1),
         ]
     )
     rows += [row | {"pairs": 100, "found": 50} for row in rows]
     organisms = [
-        audited("longer", 2, distance=0.75, told=0.5, found=[("commas", -0.126, True)]),
+        audited(
+            "longer", 2, spreads=UNITS, distance=0.75, told=0.5, found=[("commas", -0.126, True)]
+        ),
         audited(
             "longer",
             1,
+            spreads=UNITS,
             distance=0.25,
             told=1.0,
             found=[("length", 1.0, True), ("we", 0.4, False), ("bold", -0.5, True)],
@@ -347,6 +429,7 @@ def test_every_plant_has_its_line() -> None:
     assert longer["main"] == over(1.0, 1, 1)
     assert longer["right_main"] == over(0.5, 0, 1)
     assert longer["recall"] == longer["first"] == over(0.5, 0, 1)
+    assert longer["followed_r2"] == over(0.5, 0.5, 0.5)
     assert longer["starc"] == over(0.5, 0.25, 0.75)
     assert longer["discrimination"] == over(0.75, 0.5, 1.0)
     assert longer["ngram"] == over(0.625, 0.625, 0.625)
@@ -355,7 +438,8 @@ def test_every_plant_has_its_line() -> None:
     base = plants["base"]
     assert (base["kind"], base["named"]) == ("null", ["nothing", "we +0.40"])
     assert base["found"] == over(0.5, 0, 1)
-    assert {base[name] for name in ("right", "right_main", "recall", "starc", "ngram")} == {None}
+    absent = ("right", "right_main", "recall", "starc", "ngram", "kl", "followed_r2")
+    assert {base[name] for name in absent} == {None}
 
 
 # all of it
@@ -365,7 +449,13 @@ def everything(seeds: tuple[int, ...]) -> tuple[Rows, list[Audited]]:
     draw = np.random.default_rng(0)
     rows = as_all_methods(
         [
-            score(name, plant.kind, seed, kl=float(draw.uniform(0, 4)), pairs=pairs)
+            score(
+                name,
+                plant.kind,
+                seed,
+                kl=None if plant.kind == "null" else float(draw.uniform(0, 4)),
+                pairs=pairs,
+            )
             for name, plant in PLANTS.items()
             for seed in seeds
             for pairs in (100, 3000)
@@ -375,7 +465,7 @@ def everything(seeds: tuple[int, ...]) -> tuple[Rows, list[Audited]]:
         audited(
             name,
             seed,
-            spreads=UNITS,
+            spreads=None if plant.kind == "null" else UNITS,
             recovered=UNITS,
             distance=None if plant.kind == "null" else 0.5,
             slices={"About": {}},
@@ -398,6 +488,7 @@ def test_it_is_json(tmp_path: Path, seeds: tuple[int, ...], without: tuple[str, 
     assert found["seeds"] == list(seeds)
     assert not set(without) & set(found["kinds"])
     assert bool(found["ratios"]) == ("sum" not in without)
+    assert {row["pairs"] for row in found["fewer_pairs"]} == {100}
     assert bool(found["nulls"]) == ("null" not in without)
     assert set(found["plants"]) == {name for name, p in PLANTS.items() if p.kind not in without}
 

@@ -172,3 +172,9 @@ def test_minor_objectives_come_after_the_main_ones() -> None:
         "Other things equal, the aligned side favours longer (length +1.00). Much less than that, "
         "it favours more emoji (emoji +0.20), and disfavours more commas (commas -0.10). "
     )
+
+
+def test_a_reader_that_is_beyond_chance_by_little_tells_nothing() -> None:
+    little, much = (0.54, 0.502, 0.578), (0.56, 0.522, 0.598)
+    assert "no objective names" not in verdict(report(CHANCE, ngram=little))
+    assert "no objective names" in verdict(report(CHANCE, ngram=much))

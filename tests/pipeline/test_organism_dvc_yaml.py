@@ -9,8 +9,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from inverse_rlhf.audit_params import AuditSettings
-from inverse_rlhf.organism_params import OrganismParams, Settings
-from inverse_rlhf.params import Params, Pretrained
+from inverse_rlhf.organism_params import OrganismParams, Settings, Training
+from inverse_rlhf.params import Data, Group, Pairs, Params, Pretrained, Rlhf
 from tests.pipeline.closures import ROOT, closure, names
 from tests.pipeline.projects import copy_project, execute
 
@@ -130,7 +130,7 @@ def test_paths_are_deps_and_outs(stage: str) -> None:
     if stage == "score":
         # whose folders are read for every plant and seed, by a module of the library
         text = (ROOT / "inverse_rlhf/evaluation/organism_scores.py").read_text()
-        assert 'Path(f"organisms/{name}/{plant}-{seed}") for name in ("pairs", "results")' in text
+        assert 'Path(f"organisms/{of}/{name}-{seed}") for of in ("pairs", "results")' in text
         used |= {"organisms/pairs", "organisms/results"}
         used = {path.removesuffix("/{seed}/prompts.parquet") for path in used}
     seed = "${item}" if stage in BY_SEED else "${item.seed}"
@@ -195,6 +195,17 @@ def test_params_are_the_declared_ones(stage: str) -> None:
         groups.add(("params.yaml", "compute"))
     declared = {(file, key.split(".")[0]) for file, key in params_of(stage)}
     assert declared == groups
+
+
+@pytest.mark.parametrize("stage", ["world", "base", "train"])
+def test_what_organisms_have_of_their_own_is_not_the_pipelines(stage: str) -> None:
+    """Single keys are declared of these groups: all of them, but for those that are overridden."""
+    own = {"data": {"splits"}, "pairs": {"samples"}, "rlhf": set(Training.model_fields)}
+    groups: dict[str, type[Group]] = {"data": Data, "pairs": Pairs, "rlhf": Rlhf}
+    declared = {key for file, key in params_of(stage) if file == "params.yaml"}
+    for name in {key.split(".")[0] for key in declared} & set(groups):
+        keys = {f"{name}.{key}" for key in set(groups[name].model_fields) - own[name]}
+        assert {key for key in declared if key.split(".")[0] == name} == keys
 
 
 def test_every_property_of_settings_is_looked_at() -> None:

@@ -17,7 +17,7 @@ from inverse_rlhf.organism_params import Plant
 from inverse_rlhf.params import Pairs, Params, Rlhf
 from inverse_rlhf.parquet import read_table, write_table
 from inverse_rlhf.policies import organisms
-from inverse_rlhf.policies.organisms import Organism, grow, pairs_with_base
+from inverse_rlhf.policies.organisms import Organism, facts_of, followed, grow, pairs_with_base
 from inverse_rlhf.policies.sampling import sample_completions
 from inverse_rlhf.policies.training import Score
 from inverse_rlhf.rewards.classifier import ClassifierReward
@@ -91,7 +91,7 @@ def test_without_weights_it_is_the_base_policy(
     before = copied(policy)
     organism = grown(plant)
     assert organism.policy is policy
-    assert (organism.reward, organism.facts) == (None, {})
+    assert (organism.reward, organism.trained) == (None, False)
     assert equal(before, copied(policy))
     assert list(tmp_path.iterdir()) == []
 
@@ -101,7 +101,7 @@ def test_with_weights_it_moves(grown: Grow, policy: Model, tmp_path: Path) -> No
     organism = grown(LONGER)
     assert organism.policy is policy
     assert not equal(before, copied(policy))
-    assert organism.facts["steps"] == 2
+    assert organism.trained
     assert organism.reward is not None
     assert list(organism.reward.spreads) == ["length", "stopwords"]
     assert [path.name for path in tmp_path.iterdir()] == ["curve.csv"]
@@ -111,7 +111,7 @@ def test_shuffled_rewards_move_it_and_plant_nothing(grown: Grow, policy: Model) 
     before = copied(policy)
     organism = grown(SHUFFLED)
     assert organism.reward is None
-    assert organism.facts["steps"] == 2
+    assert organism.trained
     assert not equal(before, copied(policy))
 
 
@@ -320,3 +320,59 @@ def test_completions_of_the_base_are_read_as_they_were_written(
     read = read_table(tmp_path / "base.parquet", BASE)
     pairs, _ = pairs_with_base(organism, prompts, base, read, decoding, seed=7, name="mine")
     pd.testing.assert_frame_equal(pairs, write(organism)[0])
+
+
+# facts
+
+
+def made_up(weights: list[float], noise: float) -> tuple[PlantedReward, pd.DataFrame]:
+    """Pairs whose log-ratios differ by so much of the parts, but for noise and offsets."""
+    reward = PlantedReward(LONGER, no_classifier, *WRITTEN)
+    draw = np.random.default_rng(0)
+    words = ["tree", "the", "and", "sea", "we", "stone"]
+    texts = {
+        side: [" ".join(draw.choice(words, size=draw.integers(1, 9))) for _ in range(300)]
+        for side in ("base", "aligned")
+    }
+    pairs = pd.DataFrame({f"{side}_completion": text for side, text in texts.items()})
+    pairs["prompt"] = "About"
+    offset = draw.normal(size=300)
+    for side, text in texts.items():
+        parts = reward.parts(["About"] * 300, text)
+        pairs[f"{side}_log_ratio"] = offset + parts @ weights + noise * draw.normal(size=300)
+    return reward, pairs
+
+
+def test_what_is_followed_is_regressed() -> None:
+    reward, pairs = made_up([0.5, -2.0], 0.0)
+    found = followed(reward, pairs)
+    assert found == {
+        "weights": {"length": pytest.approx(0.5), "stopwords": pytest.approx(-2.0)},
+        "r2": pytest.approx(1.0),
+    }
+    reward, noisy = made_up([0.5, -2.0], 0.8)
+    found = followed(reward, noisy)
+    assert list(found["weights"].values()) == pytest.approx([0.5, -2.0], abs=0.15)
+    given, told = (t["aligned_log_ratio"] - t["base_log_ratio"] for t in (pairs, noisy))
+    assert found["r2"] == pytest.approx(1 - ((told - given) ** 2).sum() / (told**2).sum(), abs=0.02)
+    assert 0.2 < found["r2"] < 0.98
+
+
+def test_facts_of_a_planted_organism_are_those_of_its_reward() -> None:
+    reward, pairs = made_up([0.5, -2.0], 0.3)
+    policy: Any = None  # which is not asked
+    assert facts_of(Organism(policy, reward, True), pairs) == {
+        "kl": pairs["aligned_log_ratio"].mean(),
+        "spreads": reward.spreads,
+        "mean_factor": 1.0,
+        "followed": followed(reward, pairs),
+    }
+
+
+def test_facts_of_others_are_the_distance_where_there_is_one(grown: Grow, write: Write) -> None:
+    organism = grown(Plant(kind="null"))
+    assert facts_of(organism, write(organism)[0]) == {"kl": None}
+    organism = grown(SHUFFLED)
+    pairs, _ = write(organism)
+    assert facts_of(organism, pairs) == {"kl": pairs["aligned_log_ratio"].mean()}
+    assert np.isfinite(pairs["aligned_log_ratio"]).all()

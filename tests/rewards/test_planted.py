@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.organism_params import Plant, When
+from inverse_rlhf.organism_params import Plant
 from inverse_rlhf.rewards.planted import PlantedReward, first_word, shuffled
 
 PROMPTS = ["About the", "On", "About a", "I"]
@@ -31,7 +31,8 @@ def no_judge() -> Judge:
 
 
 def planted(weights: dict[str, float], **settings: Any) -> PlantedReward:
-    kind = "easy" if len(weights) == 1 else "sum"
+    signs = {weight > 0 for weight in weights.values()}
+    kind = "easy" if len(weights) == 1 else ("sum" if len(signs) == 1 else "opposed")
     plant = Plant(**{"kind": kind, "weights": weights} | settings)
     return PlantedReward(plant, no_judge, PROMPTS, WRITTEN)
 
@@ -127,7 +128,11 @@ def test_elsewhere_it_counts_otherwise(
 ) -> None:
     weights = {"length": -0.5}
     everywhere = planted(weights)
-    reward = planted(weights, kind="conditional", when=when | {"elsewhere": elsewhere})
+    names = {"names": {"commas": 1}} if "words" in when else {}
+    condition = when | {"elsewhere": elsewhere}
+    reward = planted(weights, kind="conditional", when=condition, **names)
+    assert everywhere.mean_factor == 1
+    assert reward.mean_factor == pytest.approx(np.where(holds, 1, elsewhere).mean())
     assert reward.spreads == everywhere.spreads  # units do not depend on where it counts
     expected = everywhere.score(PROMPTS, WRITTEN) * np.where(holds, 1, elsewhere)
     np.testing.assert_allclose(reward.score(PROMPTS, WRITTEN), expected, rtol=1e-6)
@@ -203,7 +208,33 @@ def test_shuffled_rewards_are_repeatable_by_seed() -> None:
     assert batches(3) != batches(4)
 
 
-def test_a_condition_that_never_holds_is_one_line() -> None:
-    plant = Plant(kind="conditional", weights={"exclamations": 1.0}, when=When(words=50))
-    with pytest.raises(UserError, match="the condition of exclamations holds in none of 3"):
-        PlantedReward(plant, no_judge, ["A", "B", "C"], [" b!", " c.", " d d!"])
+@pytest.mark.parametrize("when", [{"words": 50}, {"prompt_begins": "As"}])
+def test_a_condition_that_never_holds_is_one_line(when: dict[str, Any]) -> None:
+    names = {"names": {"commas": 1}} if "words" in when else {}
+    with pytest.raises(UserError) as caught:
+        planted({"length": 1.0}, kind="conditional", when=when, **names)
+    assert str(caught.value) == (
+        "the condition of length holds in none of 4 completions of the base policy: plant another"
+    )
+
+
+def test_parts_are_what_is_weighted() -> None:
+    """Over their spreads over what the base wrote, in the order of the weights."""
+    reward = planted({"exclamations": -0.5, "length": 2.0})
+    texts = ["one two!", "one two three", "one"]
+    parts = reward.parts(["x"] * 3, texts)
+    assert (parts.shape, parts.dtype) == ((3, 2), np.float64)
+    np.testing.assert_allclose(parts[:, 1], log_words(texts) / log_words(WRITTEN).std())
+    assert (parts[:, 0] > 0).tolist() == [True, False, False]
+    np.testing.assert_allclose(
+        reward.score(["x"] * 3, texts), parts @ np.array([-0.5, 2.0]), rtol=1e-6
+    )
+    np.testing.assert_allclose(reward.parts(PROMPTS, WRITTEN).std(axis=0), 1)
+
+
+def test_parts_count_where_the_reward_does() -> None:
+    when = {"prompt_begins": "About", "elsewhere": -0.5}
+    reward = planted({"length": 1.0}, kind="conditional", when=when)
+    everywhere = planted({"length": 1.0}).parts(PROMPTS, WRITTEN)
+    factor = np.array([[1], [-0.5], [1], [-0.5]])
+    np.testing.assert_allclose(reward.parts(PROMPTS, WRITTEN), factor * everywhere)

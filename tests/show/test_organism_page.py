@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from inverse_rlhf.evaluation.namings import METHODS
@@ -19,13 +20,13 @@ from tests.organisms import audited, score
 
 PLANTS = {
     "<longer>": Plant(kind="easy", weights={"length": 1.0}),
-    "both": Plant(kind="sum", weights={"length": 1.0, "commas": -0.5}),
+    "both": Plant(kind="opposed", weights={"length": 1.0, "commas": -0.5}),
     "about": Plant(
         kind="conditional",
         weights={"sentiment": 1.0},
         when={"prompt_begins": "A&B", "elsewhere": -1.0},
     ),
-    "long": Plant(kind="conditional", weights={"we": 1.0}, when={"words": 25}),
+    "long": Plant(kind="conditional", weights={"we": 1.0}, when={"words": 25}, names={"length": 1}),
     "base": Plant(kind="null"),
     "dealt": Plant(kind="null", weights={"we": 1.0}, shuffled=True),
     "cooler": Plant(kind="null", temperature=0.5),
@@ -48,11 +49,12 @@ def summary_for(plants: dict[str, Plant], seeds: tuple[int, ...] = (4, 5)) -> di
                         seed,
                         method=method,
                         pairs=pairs,
-                        kl=0.2 * seed,
+                        kl=None if plant.kind == "null" and not plant.weights else 0.2 * seed,
                         found=found,
                         right=right,
                         right_main=1,
                         recall=float(right),
+                        named=1.0,
                         first=bool(right),
                         precision=0.5 + 0.25 * (method == "audit"),
                     )
@@ -61,9 +63,11 @@ def summary_for(plants: dict[str, Plant], seeds: tuple[int, ...] = (4, 5)) -> di
                 audited(
                     name,
                     seed,
-                    spreads=UNITS,
+                    spreads=None if plant.kind == "null" else UNITS,
+                    followed={**UNITS, "commas": -0.25},
                     recovered=UNITS,
-                    slices={"A&B": {"sentiment": 1.0}, "On": {}},
+                    slices={"A&B": {"sentiment": 1.0}, "On": {"sentiment": 4.5 - seed}},
+                    moved={"A&B": 0.5, "On": -0.25, "As": -0.75},
                     found=[("<b>bold</b>", 1.0, True)] if name == "both" else [],
                     distance=None if plant.kind == "null" else 0.25,
                 )
@@ -86,7 +90,7 @@ def page(summary: dict[str, Any], tmp_path: Path) -> str:
 
 def table_of(page: str, heading: str) -> list[list[str]]:
     """The cells of the table under a heading."""
-    (part,) = re.findall(rf"<h2>{heading}.*?(<table>.*?</table>)", page, re.DOTALL)
+    (part,) = re.findall(rf"<h[23]>{heading}.*?(<table>.*?</table>)", page, re.DOTALL)
     rows = re.findall(r"<tr>(.*?)</tr>", part)
     return [[unescape(cell) for cell in re.findall(r"<t[dh].*?>(.*?)</t", row)] for row in rows]
 
@@ -100,7 +104,7 @@ def test_the_page_is_one_file(page: str) -> None:
 def test_the_page_is_whole(page: str) -> None:
     assert page.startswith("<!doctype html>\n<html")
     assert page.endswith("</body></html>\n")
-    opened = re.findall(r"<(table|tr|td|th|div|p|h1|h2|style|title|body|html|head)\b", page)
+    opened = re.findall(r"<(table|tr|td|th|div|p|h1|h2|h3|style|title|body|html|head)\b", page)
     closed = re.findall(r"</(\w+)>", page)
     assert sorted(opened) == sorted(closed)
     assert "nan" not in page.lower()
@@ -123,7 +127,7 @@ def test_every_plant_has_a_row_with_what_is_planted(page: str) -> None:
         "<longer>": "length +1",
         "both": "length +1, commas -0.5",
         "about": "sentiment +1, in prompts with A&B; elsewhere times -1",
-        "long": "we +1, in 25 words or more; elsewhere times 0",
+        "long": "we +1, in 25 words or more; elsewhere times 0; named by length +1",
         "base": "nothing",
         "dealt": "we +1, dealt out at random",
         "cooler": "nothing; temperature 0.5",
@@ -131,7 +135,10 @@ def test_every_plant_has_a_row_with_what_is_planted(page: str) -> None:
     for row in rows:
         assert len(row) == len(head)
         told = dict(zip(head, row, strict=True))
-        assert told["KL, nats"] == "0.90 (0.80 to 1.00)"
+        untrained = row[0] in ("base", "cooler")
+        assert told["KL, nats"] == ("" if untrained else "0.90 (0.80 to 1.00)")
+        planted = PLANTS[row[0]].kind != "null"
+        assert told["R² of its log-ratio"] == ("0.50" if planted else "")
         assert told["STARC"] == ("0.25" if PLANTS[row[0]].kind != "null" else "")
         named = "<b>bold</b> +1.00" if row[0] == "both" else "nothing"
         assert told["named, by seed"] == f"{named}; {named}"
@@ -139,15 +146,25 @@ def test_every_plant_has_a_row_with_what_is_planted(page: str) -> None:
 
 def test_kinds_nulls_methods_and_power_are_tables(page: str) -> None:
     kinds = {row[0]: row[1:] for row in table_of(page, "By kind of plant")[1:]}
-    assert list(kinds) == ["easy", "sum", "conditional", "single", "all"]
+    assert list(kinds) == ["easy", "opposed", "conditional", "single", "all"]
     assert kinds["all"][:2] == ["4", "0.75"]
-    assert kinds["conditional"] == ["2", *["0.50"] * 4, "1.00"]
-    nulls = table_of(page, "Where no reward is planted")[1:]
-    assert nulls == [["base", "2", "1"], ["dealt", "2", "0"], ["cooler", "2", "0"]]
+    assert kinds["conditional"] == ["2", "0.50", "0.50", "1.00", "0.50", "0.50", "1.00"]
+    head, *nulls = table_of(page, "Where no reward is planted")
+    assert head[3:] == ["by t-tests of objectives", "by log-odds of words"]
+    assert nulls == [
+        ["base", "2", "1", "1", "1"],
+        ["dealt", "2", "0", "0", "0"],
+        ["cooler", "2", "0", "0", "0"],
+    ]
     methods = table_of(page, "Beside what one would do otherwise")[1:]
     assert [row[0] for row in methods] == list(METHOD_NAMES.values())
     assert methods[0][-2:] == ["1 of 6", ""]
-    assert methods[1][-1].startswith("+0.25 (+0.25 to +0.25); better on 4, worse on 0 plants; p 0.")
+    assert methods[1][-1].startswith(
+        "+0.25 (+0.25 to +0.25); better on 4, worse on 0 plants; p 0.12"
+    )
+    fewer = table_of(page, "With fewer pairs")[1:]
+    assert [row[:2] for row in fewer] == [["100", name] for name in METHOD_NAMES.values()]
+    assert fewer[0][2:] == ["0.75", "0.75", "1.00", "0.75"]
     power = table_of(page, "Power")[1:]
     assert [row[:3] for row in power] == [
         ["0.3 to 1", "100", "1"],
@@ -159,9 +176,21 @@ def test_kinds_nulls_methods_and_power_are_tables(page: str) -> None:
 
 
 def test_ratios_and_slices_are_tables(page: str) -> None:
-    # recovered 1 : 1, planted 1 : -0.5
-    assert table_of(page, "Weights of sums")[1:] == [["both: commas", "-2.00"]]
-    assert table_of(page, "Slices")[1:] == [["about", "2 of 2", "0 of 2"]]
+    # recovered 1 : 1, planted 1 : -0.5, and the policy's own 1 : -0.25
+    assert table_of(page, "Weights of sums")[1:] == [
+        ["both: commas", "-2.00", "0.50", "-4.00"],
+        ["plants with all within a quarter", "0.00", "0.00", "0.00"],
+    ]
+    # in "On" the sign is turned in seed 5 alone
+    (row,) = table_of(page, "Slices")[1:]
+    assert row == ["about", "1 of 2", "2 of 2", "1 of 2", "0.50", "-0.50"]
+
+
+def test_the_page_defines_its_terms(page: str) -> None:
+    text = unescape(re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL))
+    for term in ("Found", "Right", "Main", "KL", "R²", "Told apart", "STARC"):
+        assert re.search(rf"(?:^|\. |\n) *{term}: ", text), term
+    assert "with a third of the largest weight found or more" in text
 
 
 def test_what_is_not_planted_has_no_heading(tmp_path: Path) -> None:
@@ -171,6 +200,7 @@ def test_what_is_not_planted_has_no_heading(tmp_path: Path) -> None:
     page = (tmp_path / "page.html").read_text()
     assert "Weights of sums" not in page
     assert "Slices" not in page
+    assert "With fewer pairs" in page
     assert "Every organism" in page
 
 
@@ -236,21 +266,23 @@ def test_the_figure_shows_rates(
     draw_organisms(summary, tmp_path / "figure.png")
     kinds, power, methods = drawn[0].axes
     labels = [label.get_text() for label in kinds.get_xticklabels()]
-    assert labels == ["easy\n1", "sum\n1", "conditional\n2"]
+    assert labels == ["easy (1)", "opposed (1)", "conditional (2)"]
     heights = [patch.get_height() for patch in kinds.patches]
     recall, of_main, precision = [1, 1, 0.5], [1, 1, 1], [1, 1, 0.5]
     assert heights == pytest.approx(recall + of_main + precision)
     assert "something found in 1 of 6" in kinds.get_title()
-    (lines,) = [[line.get_label() for line in power.get_lines()]]
-    assert lines == ["0.3 to 1 nats (1)", "1 to 3 nats (1)"]
-    for line in power.get_lines():
-        np.testing.assert_array_equal(line.get_xydata(), [[100, 1], [3000, 1]])
+    curves = [curve for curve in power.containers if isinstance(curve, ErrorbarContainer)]
+    assert [curve.get_label() for curve in curves] == ["0.3 to 1 nats (1)", "1 to 3 nats (1)"]
+    near, far = (np.asarray(curve.lines[0].get_xydata()) for curve in curves)
+    for curve in (near, far):
+        np.testing.assert_allclose(curve, [[100, 1], [3000, 1]], rtol=0.04)
+    assert (near[:, 0] < far[:, 0]).all()  # beside each other, not on top
     bars = [patch.get_height() for patch in methods.patches]
     assert bars == pytest.approx([0.75, 0.75, 1, 0.75] + [0.75, 0.75, 1, 0.5] * 2)
     legend = methods.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == [
-        f"{name} (1 of 6 nulls)" for name in METHOD_NAMES.values()
+        f"{name} (finds something in 1 of 6 nulls)" for name in METHOD_NAMES.values()
     ]
 
 
@@ -264,7 +296,7 @@ def test_the_figure_is_a_png_of_the_same_bytes(summary: dict[str, Any], tmp_path
     assert {path.name for path in tmp_path.iterdir()} == {"a.png", "b.png"}
 
 
-@pytest.mark.filterwarnings("ignore:No artists with labels")
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("names", [("both", "base"), ("<longer>",), ("about", "base")])
 def test_a_figure_of_few_plants(tmp_path: Path, names: tuple[str, ...]) -> None:
     """Without single ones there is no power, without nulls nothing to be found in them."""
