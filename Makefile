@@ -13,7 +13,7 @@ audit: install  ## install, then run the audits of audit/params.yaml
 	$(BIN)/dvc repro audit/dvc.yaml
 
 organisms: install  ## install, then train, audit and count model organisms: hours
-	$(BIN)/dvc repro organisms/dvc.yaml
+	$(BIN)/dvc --cd organisms repro
 
 test: install  ## all tests
 	$(BIN)/python -m pytest

@@ -14,8 +14,7 @@ REPORTS = ("inverse_rlhf/show/", "inverse_rlhf/evaluation/")
 OUTPUTS = (
     *("data/", "models/", "metrics/"),
     *("audit/pairs/", "audit/results/", "audit/objectives."),
-    *("organisms/worlds", "organisms/base/", "organisms/pairs", "organisms/results"),
-    *("organisms/scores.csv", "organisms/organisms.png"),
+    *("worlds", "base/", "pairs", "results", "organisms.png"),  # of organisms
 )
 DVC = Path(sys.executable).with_name("dvc")
 
@@ -28,15 +27,13 @@ def stale(status: dict[str, list[Any]]) -> list[str]:
     """
     lines = []
     for stage, changes in status.items():
-        pipeline = stage.rpartition(":")[0]
-        if pipeline and not Path(pipeline).with_suffix(".lock").exists():
-            continue  # never run
         for change in changes:
             if isinstance(change, str):  # such as "changed command"
                 lines.append(f"{stage}: {change}")
                 continue
             paths = change.get("changed deps", {}) | change.get("changed outs", {})
             for path, how in paths.items():
+                path = path.removeprefix(f"{Path.cwd()}/")  # as of code, seen from organisms/
                 kinds = how if isinstance(how, dict) else {path: how}  # a params file has its keys
                 lines += [
                     f"{stage}: {name} {kind}"
@@ -54,8 +51,12 @@ def _is_only_absent(name: str, kind: str) -> bool:
 
 
 if __name__ == "__main__":
-    command = [str(DVC), "status", "--json"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = stale(json.loads(answer or "{}"))
+    found = []
+    for repository in (".", "organisms"):
+        if not Path(repository, "dvc.lock").exists():
+            continue  # never run
+        command = [str(DVC), "--cd", repository, "status", "--json"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        found += stale(json.loads(answer or "{}"))
     if found:
         sys.exit("\n".join(["dvc.lock is stale: run dvc repro and commit dvc.lock", *found]))

@@ -76,7 +76,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path} cannot be read: {error}: run `dvc repro organisms/dvc.yaml`"
+            f"{path} cannot be read: {error}: run `dvc --cd organisms repro`"
         ) from None
     return content
 

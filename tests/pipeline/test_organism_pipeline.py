@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from tests.pipeline.projects import copy_project, execute, ran
 
-REPRO = ("dvc", "repro", "organisms/dvc.yaml")
+REPRO = ("dvc", "--cd", "organisms", "repro")
 PLANTS: dict[str, dict[str, Any]] = {
     "exclaiming": {"kind": "easy", "weights": {"exclamations": 1.0}},
     "friendly": {"kind": "toxicity", "weights": {"toxicity": 1.0}, "names": {"insults": -1}},
@@ -57,13 +57,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     execute(folder, "git", "init", "-q")
     execute(folder, "dvc", "init", "-q")
     assert sorted(ran(execute(folder, *REPRO).stdout)) == sorted(
-        [f"organisms/dvc.yaml:{stage}@3" for stage in ("world", "base")]
-        + [
-            f"organisms/dvc.yaml:{stage}@{name}-3"
-            for stage in ("train", "audit")
-            for name in PLANTS
-        ]
-        + ["organisms/dvc.yaml:score"]
+        [f"{stage}@3" for stage in ("world", "base")]
+        + [f"{stage}@{name}-3" for stage in ("train", "audit") for name in PLANTS]
+        + ["score"]
     )
     return folder
 
@@ -96,7 +92,7 @@ def test_the_audit_does_not_see_the_plant(project: Path) -> None:
         (project / "hidden.json").rename(facts)
     again = json.loads((project / "organisms/results/exclaiming-3/audit.json").read_text())
     assert again | {"seconds": 0} == json.loads(report) | {"seconds": 0}
-    execute(project, "dvc", "checkout", "-f", "organisms/dvc.yaml")
+    execute(project, "dvc", "--cd", "organisms", "checkout", "-f")
 
 
 def test_an_organism_grows_to_the_same_bytes(project: Path) -> None:
@@ -116,7 +112,7 @@ def test_another_plant_grows_alone(project: Path) -> None:
     content = YAML(typ="safe").load(path)
     content["plants"]["nothing"]["temperature"] = 0.5
     YAML(typ="safe").dump(content, path)
-    stale = json.loads(execute(project, "dvc", "status", "--json", "organisms/dvc.yaml").stdout)
+    stale = json.loads(execute(project, "dvc", "--cd", "organisms", "status", "--json").stdout)
     path.write_text(before)
-    assert {name for name in stale if "train" in name} == {"organisms/dvc.yaml:train@nothing-3"}
-    assert "organisms/dvc.yaml:score" in stale
+    assert {name for name in stale if "train" in name} == {"train@nothing-3"}
+    assert "score" in stale
