@@ -75,9 +75,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} cannot be read: {error}: run `dvc --cd organisms repro`"
-        ) from None
+        raise UserError(f"{path} cannot be read: {error}: run `dvc --cd organisms repro`") from None
     return content
 
 
