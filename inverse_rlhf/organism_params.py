@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from inverse_rlhf.audit_params import AuditSettings, checked, load_audit_params
+from inverse_rlhf.audit_params import AuditSettings, checked, load_audit_params, settings_of
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.params import (
     Count,
@@ -224,8 +224,6 @@ def load_settings() -> Settings:
     Raises:
         UserError: a file is missing or no YAML, or a line for every wrong key.
     """
-    path = Path("organisms/params.yaml")
+    path, audits = Path("organisms/params.yaml"), Path("audit/params.yaml")
     organisms = checked(OrganismParams, read_yaml(path), str(path))
-    audits = load_audit_params(Path("audit/params.yaml"))
-    shared = audits.model_dump(include=set(AuditSettings.model_fields))
-    return Settings(organisms, AuditSettings.model_validate(shared))
+    return Settings(organisms, settings_of(load_audit_params(audits), {}, str(audits)))

@@ -3,7 +3,6 @@
 from inverse_rlhf.organism_stage import run_organism_stage
 
 import contextlib
-import importlib.util
 import os
 import re
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 
 from inverse_rlhf import organism_stage
 from inverse_rlhf.models import matmul
+from tests.modules import loaded
 
 ROOT = Path(__file__).parent.parent
 STAGES = sorted(path.stem for path in (ROOT / "stages/organisms").glob("[!_]*.py"))
@@ -57,13 +57,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.chdir(tmp_path)
     for name in ("die_with_parent", "quieten"):
         monkeypatch.setattr(organism_stage, name, lambda: None)
-    spec = importlib.util.spec_from_file_location("toy", tmp_path / "toy.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "toy", module)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(tmp_path / "toy.py", monkeypatch)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from inverse_rlhf.stage import run_stage
 
 import contextlib
 import functools
-import importlib.util
 import os
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 
 from inverse_rlhf import stage
 from inverse_rlhf.models import matmul
+from tests.modules import loaded
 
 ROOT = Path(__file__).parent.parent
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("[!_]*.py"))
@@ -56,13 +56,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         monkeypatch.setattr(stage, name, lambda: None)
     monkeypatch.setattr(stage, "seed_everything", lambda seed: None)
     monkeypatch.setattr(matmul, "onednn_products", contextlib.nullcontext)
-    spec = importlib.util.spec_from_file_location("toy", tmp_path / "toy.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "toy", module)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(tmp_path / "toy.py", monkeypatch)
 
 
 @pytest.fixture

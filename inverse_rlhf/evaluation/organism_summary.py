@@ -210,11 +210,11 @@ def _plants(ours: pd.DataFrame, audited: Sequence[Audited]) -> dict[str, Any]:
             "random_head": one.report["controls"]["random_head"]["value"],
             "length": one.report["controls"]["length"]["value"],
             "ngram": one.report["discrimination"].get("ngram", {}).get("value"),
-            "named": _named(one),
+            "naming": _naming(one),
         }
         for one in audited
     )
-    table = ours.drop(columns="named").merge(facts, on=["plant", "seed"])
+    table = ours.merge(facts, on=["plant", "seed"])
     counts = ("found", "right", "main", "right_main", "recall", "first")
     measures = (
         "kl",
@@ -227,13 +227,13 @@ def _plants(ours: pd.DataFrame, audited: Sequence[Audited]) -> dict[str, Any]:
         "length",
     )
     return {
-        str(plant): {"kind": part["kind"].iloc[0], "named": part["named"].tolist()}
+        str(plant): {"kind": part["kind"].iloc[0], "named": part["naming"].tolist()}
         | {name: _over_seeds(part[name]) for name in (*counts, *measures)}
         for plant, part in table.groupby("plant", sort=False)
     }
 
 
-def _named(one: Audited) -> str:
+def _naming(one: Audited) -> str:
     """What an audit found, by size."""
     found = [row for row in one.report["objectives"] if row["found"]]
     return ", ".join(f"{row['name']} {row['weight']:+.2f}" for row in found) or "nothing"

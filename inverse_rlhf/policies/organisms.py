@@ -22,7 +22,7 @@ from inverse_rlhf.rewards.planted import PlantedReward, first_word, shuffled
 
 @dataclass(frozen=True)
 class Organism:
-    """A policy with its planted reward, before and after its completions are known.
+    """A policy, and what is planted in it.
 
     Attributes:
         policy: trained, or the base policy itself.

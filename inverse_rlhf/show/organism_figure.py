@@ -76,14 +76,15 @@ def _kinds(axes: Axes, summary: dict[str, Any]) -> None:
 def _power(axes: Axes, power: list[dict[str, Any]]) -> None:
     bins = sorted({(row["kl_from"], row["kl_to"] or np.inf) for row in power})
     colours = mpl.colormaps["viridis"](np.linspace(0.85, 0, len(bins)))
-    shifts = iter(1.06 ** (np.arange(len(bins)) - (len(bins) - 1) / 2))
-    for (low, high), colour in zip(bins, colours, strict=True):
+    # Else curves at 1 hide each other.
+    shifts = 1.06 ** (np.arange(len(bins)) - (len(bins) - 1) / 2)
+    for (low, high), colour, shift in zip(bins, colours, shifts, strict=True):
         rows = sorted((row for row in power if row["kl_from"] == low), key=lambda row: row["pairs"])
         label = f"{low:g} to {high:g} nats" if np.isfinite(high) else f"{low:g} nats or more"
         pairs, recall = ([row[key] for row in rows] for key in ("pairs", "recall"))
         lows, highs = (np.array([row[key] for row in rows]) for key in ("low", "high"))
         axes.errorbar(
-            np.array(pairs) * next(shifts),  # else curves at 1 hide each other
+            np.array(pairs) * shift,
             recall,
             [recall - lows, highs - recall],
             fmt="o-",

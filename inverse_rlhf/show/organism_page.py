@@ -207,9 +207,14 @@ def _slices(summary: dict[str, Any]) -> list[str]:
         ]
         for plant, row in summary["slices"].items()
     ]
-    heads = ["plant", "condition found", "right in the slice where it counts"]
-    heads.append("right in other slices")
-    heads += ["the policy moved there by, in spreads", "in the others by"]
+    heads = [
+        "plant",
+        "condition found",
+        "right in the slice where it counts",
+        "right in other slices",
+        "the policy moved there by, in spreads",
+        "in the others by",
+    ]
     return ["<h2>Slices by the prompt's first word</h2>", _table(heads, rows)] if rows else []
 
 
@@ -220,8 +225,7 @@ def _plants(summary: dict[str, Any], plants: Mapping[str, Plant]) -> list[str]:
         for name, row in summary["plants"].items()
     ]
     heads = ["organism", "planted", "KL, nats", "R² of its log-ratio", "found", "first"]
-    heads += ["told apart", "by n-grams"]
-    heads += ["by shuffled", "STARC", "named, by seed"]
+    heads += ["told apart", "by n-grams", "by shuffled", "STARC", "named, by seed"]
     return [
         "<h2>Every organism</h2>",
         "<p>KL: mean log-ratio to the base of its own completions. R²: the share of the "
@@ -244,7 +248,7 @@ def _weights(plant: Plant) -> str:
         place = (
             f"prompts with {when.prompt_begins}"
             if when.prompt_begins
-            else (f"{when.words} words or more")
+            else f"{when.words} words or more"
         )
         words += f", in {place}; elsewhere times {when.elsewhere:g}"
     if plant.names:

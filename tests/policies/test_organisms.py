@@ -22,6 +22,7 @@ from inverse_rlhf.policies.sampling import sample_completions
 from inverse_rlhf.policies.training import Score
 from inverse_rlhf.rewards.classifier import ClassifierReward
 from inverse_rlhf.rewards.planted import PlantedReward
+from tests.policies.slow import slow_ratio
 
 LONGER = Plant(kind="opposed", weights={"length": 1.0, "stopwords": -0.5})
 SHUFFLED = Plant(kind="null", weights={"length": 1.0}, shuffled=True)
@@ -217,18 +218,6 @@ def test_both_sides_are_what_the_policies_wrote(
     assert pairs["base_completion"].tolist() == base_completions["completion"].tolist()
     drawn = sample_completions(prompts, organism.policy, decoding, seed=7, name="mine")
     assert pairs["aligned_completion"].tolist() == drawn["completion"].tolist()
-
-
-def slow_ratio(head: list[int], tail: list[int], aligned: Model, base: Model) -> float:
-    """Token by token, each from the whole text before it."""
-    total = 0.0
-    with torch.no_grad():
-        for place, token in enumerate(tail):
-            ids = torch.tensor([head + tail[:place]])
-            for sign, model in ((1, aligned), (-1, base)):
-                logits = model.module(ids).logits[0, -1].double()
-                total += sign * float(logits.log_softmax(-1)[token])
-    return total
 
 
 def test_log_ratios_are_those_of_a_slow_twin(

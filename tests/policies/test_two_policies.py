@@ -23,6 +23,7 @@ from inverse_rlhf.parquet import write_table
 from inverse_rlhf.policies import two_policies
 from inverse_rlhf.policies.sampling import sample_completions
 from inverse_rlhf.policies.two_policies import read_prompts_file, sample_pairs_of
+from tests.policies.slow import slow_ratio
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
@@ -87,18 +88,6 @@ def chat_policy(folder: Path, to: Path, template: str | None = TEMPLATE) -> Path
     again = AutoTokenizer.from_pretrained(to)
     assert again("a")["input_ids"][0] == again.bos_token_id
     return to
-
-
-def slow_ratio(head: list[int], tail: list[int], aligned: Model, base: Model) -> float:
-    """Token by token, each from the whole text before it."""
-    total = 0.0
-    with torch.no_grad():
-        for place, token in enumerate(tail):
-            ids = torch.tensor([head + tail[:place]])
-            for sign, model in ((1, aligned), (-1, base)):
-                logits = model.module(ids).logits[0, -1].double()
-                total += sign * float(logits.log_softmax(-1)[token])
-    return total
 
 
 def test_log_ratios_are_those_of_a_slow_twin(

@@ -1,27 +1,11 @@
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from inverse_rlhf.show.audit_figure import SHOWN, draw_audits
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are written."""
-    figures: list[Figure] = []
-    write = Figure.savefig
-
-    def spy(self: Figure, *args: Any, **settings: Any) -> None:
-        figures.append(self)
-        write(self, *args, **settings)
-
-    monkeypatch.setattr(Figure, "savefig", spy)
-    return figures
 
 
 def table(weights: dict[str, dict[str, tuple[float, bool]]]) -> pd.DataFrame:

@@ -246,20 +246,6 @@ def test_a_range_is_over_seeds(summary: dict[str, Any]) -> None:
 # the figure
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are written."""
-    figures: list[Figure] = []
-    write = Figure.savefig
-
-    def spy(self: Figure, *args: Any, **settings: Any) -> None:
-        figures.append(self)
-        write(self, *args, **settings)
-
-    monkeypatch.setattr(Figure, "savefig", spy)
-    return figures
-
-
 def test_the_figure_shows_rates(
     summary: dict[str, Any], tmp_path: Path, drawn: list[Figure]
 ) -> None:
