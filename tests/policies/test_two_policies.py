@@ -114,7 +114,7 @@ def test_log_ratios_are_those_of_a_slow_twin(
     settings = params.pairs.model_copy(update=update)
     ended = []
     for side, model in models.items():
-        drawn = sample_completions(prompts, model, settings, seed=7, name=side, keep_ids=True)
+        drawn = sample_completions(prompts, model, settings, seed=7, name=side)
         assert found[f"{side}_completion"].tolist() == drawn["completion"].tolist()
         ratios = found[f"{side}_log_ratio"]
         assert ratios.dtype == np.float64
