@@ -111,12 +111,11 @@ class RewardPaths:
         """The text up to each token."""
         tokenizer, texts = self._base.tokenizer, []
         for (prompt, tail), head in zip(self._distinct, self._heads, strict=True):
-            starts = [head[: end + 1] for end in range(len(head) - 1)]
-            texts += tokenizer.batch_decode(starts, skip_special_tokens=True)
+            starts = [head[:end] for end in range(1, len(head))]
+            texts += [tokenizer.decode(start, skip_special_tokens=True) for start in starts]
             tails = [tail[:end] for end in range(len(tail) + 1)]
-            count = len(tails)
-            written = completion_texts([prompt] * count, [head] * count, tails, tokenizer)
-            texts += whole_texts([prompt] * count, written)
+            prompts, heads = [prompt] * len(tails), [head] * len(tails)
+            texts += whole_texts(prompts, completion_texts(prompts, heads, tails, tokenizer))
         return texts
 
     def _tokens(self) -> list[str]:
