@@ -186,15 +186,10 @@ class TrueReward(Classifier, RewardSum):
     """The reward that the aligned policy is trained on."""
 
 
-class Length(Group):
-    """How long completions can be."""
-
-    max_new_tokens: Count
-
-
-class Decoding(Length):
+class Decoding(Group):
     """How completions are drawn."""
 
+    max_new_tokens: Count
     min_new_tokens: Natural
     temperature: Positive
     top_k: Natural
