@@ -27,6 +27,7 @@ from inverse_rlhf.parquet import write_table
 from inverse_rlhf.policies import decoding, training
 from inverse_rlhf.policies.likelihood import likelihood_table
 from inverse_rlhf.policies.sampling import sample_completions
+from inverse_rlhf.policies.training import TRAINERS
 from inverse_rlhf.policies.trl_fast import Grpo, Rloo
 from tests.foreign import TOKENIZERS, save_policy
 
@@ -219,8 +220,15 @@ def test_training_rewards_read_what_the_tokens_say(
 def _train(
     policy: Model, score: Any, params: Params, folder: Path, **update: Any
 ) -> dict[str, float]:
-    short = {"batch_size": 4, "generations": 2, "max_new_tokens": 10, "min_new_tokens": 0}
-    settings = params.rlhf.model_copy(update=short | {"warmup_steps": 0, "top_k": 0} | update)
+    short: dict[str, Any] = {
+        "batch_size": 4,
+        "generations": 2,
+        "max_new_tokens": 10,
+        "min_new_tokens": 0,
+    }
+    settings = params.rlhf.model_copy(
+        update=short | {"warmup_steps": 0, "top_k": 0, "temperature": 1.0} | update
+    )
     typed = pd.DataFrame({"prompt_id": [11], "prompt": [TYPED]})
     prompts = pd.concat([PROMPTS, typed])
     return training.train_on_reward(
@@ -242,6 +250,7 @@ def test_a_policy_starts_as_its_reference(
     made: Made,
     params: Params,
     tmp_path: Path,
+    rollouts: list[tuple[list[int], list[int]]],
     monkeypatch: pytest.MonkeyPatch,
     config: str,
     algorithm: str,
@@ -249,12 +258,13 @@ def test_a_policy_starts_as_its_reference(
 ) -> None:
     policy = made("closing", config, fast=fast, **RANDOM[config])
     read: list[torch.Tensor] = []
-    base = {"rloo": Rloo, "grpo": Grpo}[algorithm]
+    trainers = TRAINERS[algorithm]
+    base = trainers.fast if fast else trainers.plain
     logps = base._get_per_token_logps_and_entropies
 
     def recorded(self: Any, model: Any, ids: Any, mask: Any, keep: int, *a: Any, **s: Any) -> Any:
         found = logps(self, model, ids, mask, keep, *a, **s)
-        read.append((found[0] * mask[:, -keep:]).sum(1).detach().sort().values)
+        read.append((found[0] * mask[:, -keep:]).sum(1).detach())
         return found
 
     monkeypatch.setattr(base, "_get_per_token_logps_and_entropies", recorded)
@@ -264,10 +274,19 @@ def test_a_policy_starts_as_its_reference(
 
     facts = _train(policy, score, params, tmp_path, algorithm=algorithm, steps=1, lr=1e-12)
     assert abs(facts["final_kl"]) < 1e-4
-    if not fast:  # else rollouts are read in parts
-        assert len(read) >= 2
-        for other in read[1:]:  # the policy before, its reference, the policy in the loss
-            torch.testing.assert_close(read[0], other, atol=1e-3, rtol=0)
+    # What was sampled, once more and each by itself.
+    own = []
+    for head, completion in rollouts:
+        with torch.no_grad():
+            logs = policy.module(torch.tensor([head + completion])).logits[0].log_softmax(-1)
+        place = range(len(head) - 1, len(head) + len(completion) - 1)
+        own.append(sum(logs[n, token].item() for n, token in zip(place, completion, strict=True)))
+    assert np.std(own) > 0.5
+    # The policy before, its reference, the policy in the loss.
+    found = torch.cat(read).reshape(-1, 8).sort().values
+    assert len(found) >= 2
+    expected = torch.tensor(np.sort(own), dtype=torch.float32).expand_as(found)
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
     assert not policy.module.training
     config_kept = policy.module.config.to_dict()
     assert all(config_kept[name] == value for name, value in RANDOM[config].items())
