@@ -217,18 +217,21 @@ def test_training_rewards_read_what_the_tokens_say(
     assert ends_of_text(policy) == sorted(ends)
 
 
+SHORT = {
+    "batch_size": 4,
+    "generations": 2,
+    "max_new_tokens": 10,
+    "min_new_tokens": 0,
+    "warmup_steps": 0,
+    "top_k": 0,
+    "temperature": 1.0,
+}
+
+
 def _train(
     policy: Model, score: Any, params: Params, folder: Path, **update: Any
 ) -> dict[str, float]:
-    short: dict[str, Any] = {
-        "batch_size": 4,
-        "generations": 2,
-        "max_new_tokens": 10,
-        "min_new_tokens": 0,
-    }
-    settings = params.rlhf.model_copy(
-        update=short | {"warmup_steps": 0, "top_k": 0, "temperature": 1.0} | update
-    )
+    settings = params.rlhf.model_copy(update=SHORT | update)
     typed = pd.DataFrame({"prompt_id": [11], "prompt": [TYPED]})
     prompts = pd.concat([PROMPTS, typed])
     return training.train_on_reward(
