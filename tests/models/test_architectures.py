@@ -34,7 +34,7 @@ PASS = (
     "gptj granite granitemoe jamba llama mamba mamba2 minimax mistral mixtral mpt nemotron olmo2 "
     "olmoe opt persimmon phi phi3 qwen2 qwen2_moe qwen3 recurrent_gemma smollm3 stablelm "
     "starcoder2 xglm"
-).split()
+)
 # Of these it is only tried that they are loaded, and that their bodies are read.
 LOAD = (
     "afmoe apertus arcee bamba biogpt bitnet cohere2 ctrl cwm deepseek_v2 diffllama ernie4_5 "
@@ -42,7 +42,7 @@ LOAD = (
     "granitemoehybrid helium hunyuan_v1_dense jais2 jetmoe lfm2 llama4_text ministral "
     "modernbert-decoder nanochat olmo olmo3 olmo_hybrid openai-gpt phimoe qwen3_5_text qwen3_moe "
     "qwen3_next seed_oss vaultgemma zamba2"
-).split()
+)
 REFUSED = {
     "bart": "says something else of a text when padding stands before it",
     "bert": "reads in both directions",
@@ -77,7 +77,7 @@ def few_pairs() -> pd.DataFrame:
     )
 
 
-@pytest.mark.parametrize("kind", PASS)
+@pytest.mark.parametrize("kind", PASS.split())
 def test_an_architecture_goes_through_all_stages(
     kind: str, few_pairs: pd.DataFrame, params: Params, tmp_path: Path
 ) -> None:
@@ -189,7 +189,7 @@ def _as_elsewhere(path: Path, texts: list[str], side: str) -> np.ndarray:
     return scores
 
 
-@pytest.mark.parametrize("kind", LOAD)
+@pytest.mark.parametrize("kind", LOAD.split())
 def test_an_architecture_is_loaded_and_its_body_read(
     kind: str, params: Params, tmp_path: Path
 ) -> None:
