@@ -2,12 +2,19 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.features.hidden_state import head_of, pooled_hidden_state, scalar_head
+from inverse_rlhf.features.hidden_state import (
+    head_of,
+    hidden_states,
+    pooled_hidden_state,
+    scalar_head,
+)
+from inverse_rlhf.models.blocks import keep_bottom_blocks
 from inverse_rlhf.models.checkpoints import Model, load
 from inverse_rlhf.models.reading import encode, pad
 from inverse_rlhf.params import Compute, Irl
@@ -32,13 +39,41 @@ def load_body(params: Irl, compute: Compute, base: Path) -> Model | None:
     if params.body == "none" or not needed:
         return None
     if params.body == "base":
-        return _with_head(base, compute) or load("body", base, compute)
+        # A mean over tokens is no classifier's way of reading.
+        whole = _with_head(base, compute) if params.pooling == "last" else None
+        return whole or load("body", base, compute)
     if params.body_revision is None and not Path(params.body).is_dir():
         raise UserError(
             f"irl.body: {params.body} is not a folder; if it is a hub id, set irl.body_revision to "
             "a commit, tag or branch"
         )
     return load("body", params.body, compute, key="irl.body", revision=params.body_revision)
+
+
+def check_body(params: Irl, compute: Compute, base: Path) -> None:
+    """Check, before any training, that the body that `irl.body` names gives hidden states.
+
+    Raises:
+        UserError: see `load_body` and `keep_bottom_blocks`; or its states change with padding.
+    """
+    body = load_body(params, compute, base)
+    if body is None:
+        return
+    if params.blocks != "all":
+        keep_bottom_blocks(body.module, params.blocks)
+    try:
+        together = hidden_states(_TEXTS, body, pooling=params.pooling)
+        alone = [hidden_states([text], body, pooling=params.pooling)[0] for text in _TEXTS]
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        line = next(iter(str(error).splitlines()), repr(error))
+        raise UserError(f"{_named(body)} gives no hidden states: {line[:500]}") from None
+    if not np.allclose(together, alone, atol=_ROUNDING * (1 + np.abs(together).max())):
+        raise UserError(f"{_named(body)} reads something else of a text that is padded")
+
+
+def _named(body: Model) -> str:
+    kind = body.module.config.model_type
+    return f"irl.body: a {kind} carries no reward: take another body or other features: it"
 
 
 def _with_head(base: Path, compute: Compute) -> Model | None:

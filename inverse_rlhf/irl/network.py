@@ -59,7 +59,7 @@ class RewardNetwork:
         if params.trainable == "last_k":
             train_top_blocks(self.module, params.last_k)
             if frozen := len(blocks(self.module)) - params.last_k:
-                self.frozen = FrozenOutputs(model, self.encoded, frozen)
+                self.frozen = FrozenOutputs.replayed(model, self.encoded, frozen)
         self.encoded["row"] = list(range(len(texts)))
         if model.compute.gradient_checkpointing:
             self.module.activation_checkpointing_enable()
