@@ -130,14 +130,19 @@ class Parts(Group):
     keyword: Annotated[str, Field(pattern=r"^\w+$")]
 
 
-class Scratch(Group):
-    """A small model trained from scratch."""
+class ScratchTokens(Group):
+    """What the tokenizer of a small model has, and how much the model reads."""
 
     vocab_size: Annotated[int, Field(ge=300)]
+    max_tokens: Annotated[int, Field(ge=8)]
+
+
+class Scratch(ScratchTokens):
+    """A small model trained from scratch."""
+
     hidden_size: Count
     layers: Count
     heads: Count
-    max_tokens: Annotated[int, Field(ge=8)]
     lr: Positive
     epochs: Count
     batch_size: Count
@@ -149,12 +154,35 @@ class Scratch(Group):
         return self
 
 
-class Pretrained(Group):
+class Source(Group):
     """Where a model comes from."""
 
     source: Name
     revision: Name | None
     trust_remote_code: bool
+
+
+class PolicyContext(Source):
+    """What decides how long the base policy's texts can be."""
+
+    scratch: ScratchTokens
+
+
+class NewTokens(Group):
+    """How long completions can be."""
+
+    max_new_tokens: Count
+
+
+class Rollouts(NewTokens):
+    """What policy training needs of its prompts."""
+
+    batch_size: Count
+
+
+class Pretrained(Source):
+    """A model that is given or trained."""
+
     scratch: Scratch
 
 

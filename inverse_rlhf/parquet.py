@@ -34,7 +34,8 @@ def read_table(
 
     Raises:
         UserError: the file is missing or unreadable, or a column is absent, of another type, or
-            has nulls where the schema allows none.
+            has nulls where the schema allows none. Another type of texts or of categories, as
+            pandas writes, is cast.
     """
     columns = columns or schema.names
     try:
@@ -52,11 +53,20 @@ def read_table(
                 "run the stage that writes it with `dvc repro --force --single-item STAGE`"
             )
         column = table.column(name)
-        if not column.type.equals(field.type):
+        if not _plain(column.type).equals(_plain(field.type)):
             raise UserError(f"{path}: column {name} is {column.type}, it must be {field.type}")
+        table = table.set_column(table.column_names.index(name), name, column.cast(field.type))
         if column.null_count and not field.nullable:
             raise UserError(f"{path}: column {name} has {column.null_count} nulls, none is allowed")
     return table.to_pandas()
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type as this project writes it: texts and categories have several, as writers choose."""
+    if pa.types.is_dictionary(kind):
+        return pa.dictionary(pa.int8(), _plain(kind.value_type))
+    is_text = pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return pa.string() if is_text else kind
 
 
 def _line(error: Exception) -> str:

@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from inverse_rlhf.models.checkpoints import Model, device_of
-from inverse_rlhf.params import Compute, Scratch
+from inverse_rlhf.params import Compute, Scratch, ScratchTokens
 from inverse_rlhf.progress import show_training
 
 _END = "<|endoftext|>"
@@ -46,7 +46,7 @@ def train_policy(
         The policy and the training facts (valid_loss in nats per token).
     """
     train, valid = _by_split(comments)
-    tokenizer = _train_bpe(train["text"], params, specials=[_END, _PAD])
+    tokenizer = policy_tokenizer(comments, params)
     end = tokenizer.convert_tokens_to_ids(_END)
     config = GPTNeoXConfig(
         **_shape(params),
@@ -71,6 +71,12 @@ def train_policy(
         seed=seed,
     )
     return Model(model.eval(), tokenizer, compute), facts
+
+
+def policy_tokenizer(comments: pd.DataFrame, params: ScratchTokens) -> PreTrainedTokenizerFast:
+    """The byte-level BPE that `train_policy` trains on the `train` comments."""
+    train, _ = _by_split(comments)
+    return _train_bpe(train["text"], params, specials=[_END, _PAD])
 
 
 def train_classifier(
@@ -154,7 +160,7 @@ def _shape(params: Scratch) -> dict[str, int]:
 
 
 def _train_bpe(
-    texts: "pd.Series[str]", params: Scratch, *, specials: list[str]
+    texts: "pd.Series[str]", params: ScratchTokens, *, specials: list[str]
 ) -> PreTrainedTokenizerFast:
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

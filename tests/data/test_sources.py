@@ -48,8 +48,8 @@ def test_every_source_reads_the_same(params: Params, tmp_path: Path) -> None:
         ("a.csv", b"text,toxic\na,1\nb,2\n", "row 1 is not 0 or 1 but 2"),
         (
             "a.csv",
-            b"text,toxic\na,Toxic\nb,Not Toxic\n",
-            "row 0 is not 0 or 1 but 'Toxic' .and 1 m",
+            b"text,toxic\na,hate\nb,neutral\n",
+            "row 0 is not 0 or 1 but 'hate' .and 1 more rows.: write 1, toxic, true or yes, or 0",
         ),
         ("a.csv", b"text,toxic\na,1\nb,c,0\n", r"row 1 \(line 3\) has 3 fields, the header has 2"),
         ("a.csv", b"text,toxic\n", "has no rows"),
