@@ -109,7 +109,7 @@ class Data(Group):
     revision: Name | None
     hub_split: Name
     text_column: Name
-    label_column: Name
+    label_column: Name | None
     comments: Count | None
     toxic_share: Share | None
     max_words: Count
@@ -120,6 +120,15 @@ class Data(Group):
     def _prompt_is_shorter(self) -> "Data":
         if self.prompt_words >= self.max_words:
             raise ValueError("prompt_words must be smaller than max_words")
+        return self
+
+    @model_validator(mode="after")
+    def _a_share_needs_labels(self) -> "Data":
+        if self.label_column is None and self.toxic_share is not None:
+            raise ValueError(
+                f"toxic_share is {self.toxic_share}, but label_column is null: without labels it "
+                "must be null, too"
+            )
         return self
 
 
@@ -442,6 +451,15 @@ class Params(Group):
             raise ValueError(
                 f"rlhf.batch_size is {self.rlhf.batch_size}, but data.splits.rl has "
                 f"{self.data.splits.rl} prompts: lower it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_classifier_needs_labels(self) -> "Params":
+        if self.data.label_column is None and self.true_reward.source == "scratch":
+            raise ValueError(
+                "true_reward.source is scratch, but data.label_column is null: name a column of "
+                "labels to train the classifier on, or a classifier"
             )
         return self
 

@@ -2,6 +2,8 @@
 
 from inverse_rlhf.stage import run_stage
 
+from typing import Any
+
 from inverse_rlhf.data.prompts import sample_comments, split_prompts
 from inverse_rlhf.data.sources import read_comments, read_transfer_prompts
 from inverse_rlhf.data.tables import COMMENTS, PROMPTS, TRANSFER_PROMPTS
@@ -29,7 +31,9 @@ def main(params: StageParams) -> list[str]:
     sampled = sample_comments(source, params.data, seed=params.seed)
     comments, prompts = split_prompts(sampled, params.data, seed=params.seed)
     prompts, long = leave_out_long(prompts, comments, params.base_policy, params.rlhf, params.pairs)
-    facts = {"comments": len(comments), "toxic_share": comments["toxic"].mean()}
+    facts: dict[str, Any] = {"comments": len(comments)}
+    if comments["toxic"].notna().all():
+        facts["toxic_share"] = comments["toxic"].mean()
     facts |= {"train_comments": int((comments["split"] == "train").sum())}
     facts |= sampled.attrs["facts"] | {"left_out_long": long}
     write_table(comments, "data/comments.parquet", COMMENTS)

@@ -101,12 +101,13 @@ def split_prompts(
     prompts["prompt_id"] = np.arange(needed)
     held_out = prompts[prompts["split"].isin(HELD_OUT)].set_index("prompt")["split"]
     split = prompt.map(held_out).fillna("train").to_numpy()
-    _need_both_labels(comments["toxic"][split == "train"], "to train on", "lower data.splits")
-    _need_both_labels(
-        comments["toxic"][split == "test"],
-        "behind the prompts of data.splits.test",
-        "raise it, or bring data.toxic_share nearer to 0.5",
-    )
+    if params.label_column is not None:
+        _need_both_labels(comments["toxic"][split == "train"], "to train on", "lower data.splits")
+        _need_both_labels(
+            comments["toxic"][split == "test"],
+            "behind the prompts of data.splits.test",
+            "raise it, or bring data.toxic_share nearer to 0.5",
+        )
     return comments.assign(comment_id=np.arange(len(comments)), split=split), prompts
 
 

@@ -42,7 +42,8 @@ def read_comments(params: Data, *, seed: int) -> pd.DataFrame:
     no in any case (a list is at `_LABELS`).
 
     Returns:
-        Columns text (str, stripped, not empty) and toxic (int8, 0 or 1), in the source's order.
+        Columns text (str, stripped, not empty) and toxic (int8, 0 or 1; Int8 and null where
+        `data.label_column` is null), in the source's order.
         `attrs["facts"]` counts the rows that are left out: left_out_damaged (characters that no
         text has), left_out_invisible (nothing to be seen), left_out_contradictory (a text with both
         labels), left_out_repeated.
@@ -120,20 +121,20 @@ def _read_hub(params: Data) -> pd.DataFrame:
 def _checked(frame: pd.DataFrame, params: Data) -> pd.DataFrame:
     source, where = params.source, f"data.source: {params.source}"
     text = _column(frame, params.text_column, "data.text_column", source)
-    label = _column(frame, params.label_column, "data.label_column", source)
     if frame.empty:
         raise UserError(f"{where} has no rows")
     _reject(text.isna(), where, text, "is null")
     _reject_non_texts(text, where)
     text = text.str.strip()
     _reject(text == "", where, text, "is empty")
-    _reject(label.isna(), where, label, "is null")
-    labels = label.map(_label)
-    _reject(labels.isna(), where, label, "is not 0 or 1 but {}", _LABELS_READ)
+    if params.label_column is None:
+        labels = pd.Series(pd.NA, frame.index, dtype="Int8")
+    else:
+        labels = _labels(_column(frame, params.label_column, "data.label_column", source), where)
     damaged = text.map(is_damaged)
     invisible = ~damaged & ~text.map(shows)
     kept = ~(damaged | invisible)
-    comments = pd.DataFrame({"text": text, "toxic": labels.astype("int8")})[kept]
+    comments = pd.DataFrame({"text": text, "toxic": labels})[kept]
     comments, counts = distinct(comments)
     comments.attrs["facts"] = {
         "left_out_damaged": int(damaged.sum()),
@@ -142,7 +143,7 @@ def _checked(frame: pd.DataFrame, params: Data) -> pd.DataFrame:
     }
     if comments.empty:
         raise UserError(f"{where} has no comments but damaged, invisible or contradictory ones")
-    if comments["toxic"].nunique() < 2:
+    if params.label_column is not None and comments["toxic"].nunique() < 2:
         raise UserError(
             f"data.label_column: every {params.label_column!r} in {source} is "
             f"{comments['toxic'].iloc[0]}, both 0 and 1 are needed"
@@ -157,6 +158,13 @@ def _column(frame: pd.DataFrame, name: str, key: str, source: object) -> "pd.Ser
             f"{key}: {source} has no column {name!r}; its columns are {named_columns(frame)}"
         )
     return found
+
+
+def _labels(cells: "pd.Series[Any]", where: str) -> "pd.Series[int]":
+    _reject(cells.isna(), where, cells, "is null")
+    labels = cells.map(_label)
+    _reject(labels.isna(), where, cells, "is not 0 or 1 but {}", _LABELS_READ)
+    return labels.astype("int8")
 
 
 def _label(cell: Any) -> float:

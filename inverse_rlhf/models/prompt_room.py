@@ -52,7 +52,7 @@ def leave_out_long(
             raise UserError(
                 f"of the {wanted} prompts of data.splits.{split}, {left} leave room for their "
                 f"completion in the base policy's context of {limit} tokens, and {least} are "
-                "needed: lower data.prompt_words or max_new_tokens, or take a policy of longer context"
+                "needed: lower data.prompt_words or max_new_tokens, or take a longer context"
             )
     return kept.assign(prompt_id=np.arange(len(kept))), int((~fits).sum())
 
