@@ -138,6 +138,8 @@ def test_rows_of_a_prompt_are_its_samples(tmp_path: Path) -> None:
         "pairs": 4,
         "prompts": 2,
         "same": 2,
+        "twice": 1,
+        "both_ways": 0,
         "empty_base": 1,
         "empty_aligned": 1,
         "repeated_base": 0,
