@@ -158,17 +158,14 @@ def shown(value: Any) -> str:
 def _read_parquet(path: Path) -> pd.DataFrame:
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         table = file.read()
+    table.validate(full=True)  # texts that are no UTF-8 would be found when they are used only
     for i, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):
             table = table.set_column(i, field.name, table.column(i).cast(field.type.value_type))
     if len(set(table.column_names)) < len(table.column_names):
         raise ValueError(f"a column is there twice among {named(table.column_names)}")
     # The index of a data frame is a column like any other: nothing vanishes into it.
-    try:
-        frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
-    except pa.ArrowException:
-        table.validate(full=True)  # which says what is wrong with it where this is all it is
-        raise
+    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
     return frame
 
 
