@@ -6,6 +6,7 @@ groups, which is what dvc.yaml declares for it.
 """
 
 import importlib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -33,6 +34,13 @@ def _word_or_integer(*words: str, lowest: int) -> BeforeValidator:
         raise ValueError(f"it must be {', '.join(words)} or an integer >= {lowest}")
 
     return BeforeValidator(check)
+
+
+def _one_line(name: str) -> str:
+    """Messages name files and columns, and are one line."""
+    if re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029]", name):
+        raise ValueError("it must be without line breaks and other control characters")
+    return name
 
 
 def _registry(module: str, name: str) -> Any:
@@ -70,7 +78,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Probability = Annotated[float, Field(gt=0, le=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
-Name = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
 
 
 class Group(BaseModel):
@@ -535,8 +543,8 @@ def read_yaml(path: Path) -> Any:
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: run from the project's root") from None
     except (YAMLError, UnicodeDecodeError) as error:
-        line = str(error).replace("\n", " ")
-        raise UserError(f"{path} is not valid YAML: {line}") from None
+        line = " ".join(str(error).split())
+        raise UserError(f"{path} is not valid YAML: {line[:500]}") from None
 
 
 def parse_params(content: Any, name: str = "params.yaml") -> Params:

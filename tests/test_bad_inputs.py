@@ -283,17 +283,17 @@ FILES: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "both labels for every text": (
         "a.jsonl",
         csv(lines(*rows(toxic=0), *rows(toxic=1))),
-        "has no comments but damaged, invisible or contradictory ones",
+        "has 120 rows and none is left: 0 .* 0 .* and 120 have a text with both labels",
     ),
     "nothing to be seen": (
         "a.jsonl",
         csv(lines(*rows(text="\u200b\ufeff"), *rows(text="a\0"), *rows(text="\ud800"))),
-        "has no comments but damaged, invisible",
+        "has 180 rows and none is left: 120 have NUL or half characters, in 60 nothing can be seen",
     ),
-    "one label to test on": (
+    "one label to train on": (
         "a.jsonl",
-        csv(lines(*rows(toxic=0), {"text": "this one alone is a bad one", "toxic": 1})),
-        r"comments .*, . are toxic and \d+ are not, and some of both are needed: ",
+        csv(lines(*rows(toxic=0), *rows(text="this one alone is a bad one", toxic=1))),
+        r"of the \d+ comments to train on, 0 are toxic and \d+ are not, and some of both",
     ),
     "prompts beyond the context": (
         "a.jsonl",
@@ -345,7 +345,16 @@ PARAMS: dict[str, tuple[dict[str, Any], str]] = {
         {"data": {"comments": 10**6}},
         r"^data\.comments is 1000000, but of the embedded comments there are at most 500000",
     ),
-    "a name with a NUL": ({"data": {"source": "a\0.csv"}}, "does not exist"),
+    "one label to test on": (
+        {"data": {"comments": 1000, "toxic_share": 0.02}},
+        r"of the \d+ comments behind the prompts of data\.splits\.test, 0 are toxic and \d+ are "
+        "not, .*: raise it, or bring data.toxic_share nearer to 0.5",
+    ),
+    "a name with a NUL": (
+        {"data": {"source": "a\0.csv"}},
+        r"^data\.source is 'a\\x00\.csv' in params\.yaml: it must be without line breaks",
+    ),
+    "a name of two lines": ({"data": {"source": "a\nb.csv"}}, "must be without line breaks"),
     "a name too long": ({"data": {"source": "a" * 300 + ".csv"}}, "does not exist"),
     "prompts of nowhere": (
         {"evaluate": {"transfer_prompts": "none.csv"}},

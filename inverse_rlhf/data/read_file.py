@@ -67,8 +67,10 @@ def read_frame(path: Path, key: str) -> pd.DataFrame:
     try:
         return _read_parquet(path) if kind == ".parquet" else _read_text(path, kind)
     except UnicodeDecodeError as error:
+        number = error.object.count(b"\n", 0, error.start) + 1
         raise UserError(
-            f"{key}: {path} is not UTF-8 at byte {error.start}: convert the file to UTF-8"
+            f"{key}: {path} is not UTF-8 at byte {error.start} (line {number}, "
+            f"{error.object[error.start : error.start + 1]!r}): convert the file to UTF-8"
         ) from None
     except _Empty:
         raise UserError(f"{key}: {path} is empty") from None

@@ -142,7 +142,11 @@ def _checked(frame: pd.DataFrame, params: Data) -> pd.DataFrame:
         **counts,
     }
     if comments.empty:
-        raise UserError(f"{where} has no comments but damaged, invisible or contradictory ones")
+        raise UserError(
+            f"{where} has {len(frame)} rows and none is left: {damaged.sum()} have NUL or half "
+            f"characters, in {invisible.sum()} nothing can be seen, and "
+            f"{counts['left_out_contradictory']} have a text with both labels"
+        )
     if params.label_column is not None and comments["toxic"].nunique() < 2:
         raise UserError(
             f"data.label_column: every {params.label_column!r} in {source} is "
