@@ -231,15 +231,10 @@ class TrueReward(Classifier, RewardSum):
     """The reward that the aligned policy is trained on."""
 
 
-class Length(Group):
-    """How long completions can be."""
-
-    max_new_tokens: Count
-
-
-class Decoding(Length):
+class Decoding(Group):
     """How completions are drawn."""
 
+    max_new_tokens: Count
     min_new_tokens: Natural
     temperature: Positive
     top_k: Natural
@@ -494,24 +489,35 @@ class Params(Group):
         if self.base_policy.source != "scratch":
             return self
         scratch = self.base_policy.scratch
-        blocks: dict[str, Any] = {
+        fault = self.too_large(
+            scratch.layers,
+            scratch.max_tokens,
+            called=("base_policy.scratch.layers", "base_policy.scratch.max_tokens"),
+        )
+        if fault:
+            raise ValueError(fault)
+        return self
+
+    def too_large(self, blocks: int, context: int, *, called: tuple[str, str]) -> str | None:
+        """What is wrong with settings that the base policy's size bounds; None: nothing.
+
+        Args:
+            blocks: how many transformer blocks it has.
+            context: how many tokens it reads.
+            called: what the message calls these two.
+        """
+        of_blocks: dict[str, Any] = {
             "rlhf.trainable_layers": self.rlhf.trainable_layers,
             "irl.blocks": self.irl.blocks,
             "irl.last_k": self.irl.last_k,
         }
-        for key, value in blocks.items():
-            if value != "all" and value > scratch.layers:
-                raise ValueError(
-                    f"{key} is {value}, but base_policy.scratch.layers is {scratch.layers}: "
-                    "lower it"
-                )
+        for key, value in of_blocks.items():
+            if value != "all" and value > blocks:
+                return f"{key} is {value}, but {called[0]} is {blocks}: lower it"
         for key, decoding in (("rlhf", self.rlhf), ("pairs", self.pairs)):
-            if decoding.max_new_tokens >= scratch.max_tokens:
-                raise ValueError(
-                    f"{key}.max_new_tokens is {decoding.max_new_tokens}, but "
-                    f"base_policy.scratch.max_tokens is {scratch.max_tokens}: lower it"
-                )
-        return self
+            if (new := decoding.max_new_tokens) >= context:
+                return f"{key}.max_new_tokens is {new}, but {called[1]} is {context}: lower it"
+        return None
 
 
 Stage = TypeVar("Stage", bound=Group)

@@ -3,10 +3,12 @@
 from inverse_rlhf.stage import run_stage
 
 from inverse_rlhf.data.tables import COMMENTS
-from inverse_rlhf.files import write_json
+from inverse_rlhf.files import atomic, write_json
+from inverse_rlhf.irl.body import check_body
 from inverse_rlhf.models.checkpoints import obtain
+from inverse_rlhf.models.limits import check_settings
 from inverse_rlhf.models.scratch import train_policy
-from inverse_rlhf.params import Compute, Group, Pretrained, Seed
+from inverse_rlhf.params import Compute, Group, Pretrained, Seed, load_params
 from inverse_rlhf.parquet import read_table
 from inverse_rlhf.show import closing
 
@@ -27,7 +29,13 @@ def main(params: StageParams) -> list[str]:
     else:
         policy = obtain("policy", group, compute, key="base_policy")
         facts = {"parameters": policy.module.num_parameters()}
-    policy.save("models/base")
+    # What later stages ask of this policy is checked here, before any training on it. These are
+    # settings of theirs: they can end this stage, and change nothing that it writes.
+    later = load_params()
+    check_settings(policy, later)
+    with atomic("models/base") as folder:
+        policy.write(folder)
+        check_body(later.irl, compute, folder)
     write_json({"base_policy": facts}, "metrics/base_policy.json")
     return closing.base_policy(facts)
 

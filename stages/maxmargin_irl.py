@@ -15,7 +15,7 @@ from inverse_rlhf.irl.fit import fit_rewards
 from inverse_rlhf.irl.tables import IRL_RUNS, IRL_SCORES, OUTLIERS
 from inverse_rlhf.irl.teacher import pair_log_ratios
 from inverse_rlhf.models.checkpoints import load
-from inverse_rlhf.params import Compute, Group, Irl, Length, Parts, Seed
+from inverse_rlhf.params import Compute, Group, Irl, Parts, Seed
 from inverse_rlhf.parquet import write_table
 from inverse_rlhf.show import closing
 
@@ -25,7 +25,6 @@ class StageParams(Group):
 
     seed: Seed
     compute: Compute
-    pairs: Length
     irl: Irl
     parts: Parts
 
@@ -38,12 +37,7 @@ def main(params: StageParams) -> list[str]:
     if params.irl.needs_policies:
         base = load("policy", Path("models/base"), params.compute)
         aligned = load("policy", Path("models/rlhf"), params.compute)
-        log_ratios = pair_log_ratios(
-            pairs[pairs["split"] == "irl"],
-            aligned,
-            base,
-            max_new_tokens=params.pairs.max_new_tokens,
-        )
+        log_ratios = pair_log_ratios(pairs[pairs["split"] == "irl"], aligned, base)
     fitted = fit_rewards(
         pairs,
         prompts,

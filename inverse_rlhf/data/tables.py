@@ -30,9 +30,16 @@ PAIRS = table_schema(
     ("prompt", pa.string()),
     ("sample", pa.int32()),
     ("base_completion", pa.string()),
+    ("base_ids", pa.list_(pa.int32())),
+    ("base_ended", pa.bool_()),
     ("aligned_completion", pa.string()),
+    ("aligned_ids", pa.list_(pa.int32())),
+    ("aligned_ended", pa.bool_()),
     ("split", CATEGORY),
 )
+"""Completions with their tokens as they were sampled, see `sample_completions`."""
+
+_SIDES = ("base", "aligned")
 
 
 def read_prompts(path: Path | str, *splits: str) -> pd.DataFrame:
@@ -53,7 +60,8 @@ def read_pairs(path: Path | str, prompts: pd.DataFrame) -> pd.DataFrame:
 
     Raises:
         UserError: see `read_table`; or a split without pairs, a pair that is there twice, a prompt
-            with fewer samples than another, a prompt that is not in `prompts`.
+            with fewer samples than another, a prompt that is not in `prompts`, a completion
+            without tokens.
     """
     pairs = read_table(path, PAIRS)
 
@@ -73,6 +81,10 @@ def read_pairs(path: Path | str, prompts: pd.DataFrame) -> pd.DataFrame:
     unknown = pairs.loc[~pairs["prompt_id"].isin(prompts["prompt_id"]), "prompt_id"]
     if len(unknown):
         fail(f"has prompt {unknown.iloc[0]}, which the prompts table has not")
+    for side in _SIDES:
+        empty = pairs[f"{side}_ids"].map(len) == 0
+        if empty.any():
+            fail(f"has no {side}_ids of prompt {pairs.loc[empty, 'prompt_id'].iloc[0]}")
     return pairs
 
 
@@ -97,30 +109,33 @@ def paired(prompts: pd.DataFrame, base: pd.DataFrame, aligned: pd.DataFrame) -> 
 
     Args:
         prompts: prompt_id, prompt and split.
-        base, aligned: prompt_id, sample and completion.
+        base, aligned: prompt_id, sample, and columns of a completion: its text, its tokens.
     """
+    keys = ["prompt_id", "sample"]
     sides = [
-        side.rename(columns={"completion": f"{name}_completion"})
-        for name, side in (("base", base), ("aligned", aligned))
+        side.rename(columns={column: f"{name}_{column}" for column in side if column not in keys})
+        for name, side in zip(_SIDES, (base, aligned), strict=True)
     ]
-    both = sides[0].merge(sides[1], on=["prompt_id", "sample"], validate="one_to_one")
+    both = sides[0].merge(sides[1], on=keys, validate="one_to_one")
     return prompts.merge(both, on="prompt_id", validate="one_to_many")
 
 
 def completions_of(pairs: pd.DataFrame) -> pd.DataFrame:
-    """One row for each completion of the pairs table: its columns, with completion and source.
+    """One row for each completion of the pairs table: its columns, of those of a side its own
+    (completion, ids, ended), and source.
 
     All base completions come first, then all aligned ones, each in the order of the pairs.
     """
-    return pd.concat(
-        [
-            pairs.drop(columns=f"{other}_completion")
-            .rename(columns={f"{source}_completion": "completion"})
-            .assign(source=source)
-            for source, other in (("base", "aligned"), ("aligned", "base"))
-        ],
-        ignore_index=True,
-    )
+    names = [str(name) for name in pairs]
+    columns = {
+        side: {name: name.removeprefix(f"{side}_") for name in names if name.startswith(f"{side}_")}
+        for side in _SIDES
+    }
+    parts = []
+    for source, other in (_SIDES, _SIDES[::-1]):
+        part = pairs.drop(columns=list(columns[other])).rename(columns=columns[source])
+        parts.append(part.assign(source=source))
+    return pd.concat(parts, ignore_index=True)
 
 
 def pair_rows(completions: pd.DataFrame) -> np.ndarray:

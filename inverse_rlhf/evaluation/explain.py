@@ -15,44 +15,69 @@ from sklearn.linear_model import LassoCV
 from sklearn.metrics import r2_score
 from transformers import BatchEncoding
 
-from inverse_rlhf.data.tables import both_policies, completions_of, texts_of
+from inverse_rlhf.data.tables import both_policies, completions_of, texts_of, whole_texts
 from inverse_rlhf.evaluation.tables import TOKEN_CREDITS
 from inverse_rlhf.features.hidden_state import Pooling, scalar_head
 from inverse_rlhf.models.checkpoints import Model
-from inverse_rlhf.models.reading import encode, map_texts
+from inverse_rlhf.models.reading import (
+    behind,
+    completion_texts,
+    encode,
+    map_texts,
+    prompt_ids,
+    with_masks,
+)
 from inverse_rlhf.rewards.classifier import Reward
 from inverse_rlhf.rewards.recovered import IrlReward
 
 
 class RewardPaths:
-    """A recovered reward along the tokens of texts.
+    """A recovered reward along the tokens of completions, as they were sampled.
 
     Args:
-        rows: columns prompt_id, sample, source, prompt, completion.
+        rows: columns prompt_id, sample, source, prompt, completion, ids, ended.
         reward: which.
         base: the base policy, whose tokens the credits are for.
     """
 
     def __init__(self, rows: pd.DataFrame, reward: IrlReward, base: Model) -> None:
         self._rows, self._reward, self._base = rows, reward, base
-        self._texts = list(dict.fromkeys(texts_of(rows)))  # each is read once
-        self._encoded = encode(self._texts, base)
-        self._lengths = np.array([len(ids) for ids in self._encoded["input_ids"]])
+        sampled = [
+            tuple(ids[: len(ids) - ended])  # no reward reads the end of text
+            for ids, ended in zip(rows["ids"], rows["ended"], strict=True)
+        ]
+        # Each is read once.
+        self._place, self._distinct = pd.factorize(
+            pd.Index(list(zip(rows["prompt"], sampled, strict=True)), tupleize_cols=False)
+        )
+        self._heads = prompt_ids([prompt for prompt, _ in self._distinct], base.tokenizer)
+        self._ids = [
+            [*head, *tail] for head, (_, tail) in zip(self._heads, self._distinct, strict=True)
+        ]
+        self._lengths = np.array([len(ids) for ids in self._ids])
         self._hidden = np.zeros(self._lengths.sum(), dtype=np.float32)
         # Another body reads other tokens, and an encoder's states know what follows them.
         self._by_token = reward.body is not None and reward.reading.body == "sequence_classifier"
         if self._by_token and reward.body is not None:
-            self._hidden = _hidden_along(self._encoded, reward.body, reward.reading.pooling)
+            encoded = with_masks(self._ids)
+            self._hidden = _hidden_along(encoded, reward.body, reward.reading.pooling)
 
     def whole(self) -> dict[str, float]:
-        """The rewards of the whole texts, by text."""
-        if self._reward.body is not None and not self._by_token:
-            values = self._reward.score(self._texts)
-            return dict(zip(self._texts, values.tolist(), strict=True))
+        """The rewards of whole texts, by text, where they are at the ends of their paths: a reward
+        reads a text, whose tokens may be others than those it was sampled with.
+        """
+        if not self._by_token:
+            return {}
+        texts = pd.Series(texts_of(self._rows)).groupby(self._place).first().tolist()
         values = self._hidden[self._lengths.cumsum() - 1]
         if self._reward.text is not None:
-            values = values + self._reward.text.score(self._texts)
-        return dict(zip(self._texts, values.tolist(), strict=True))
+            values = values + self._reward.text.score(texts)
+        anew = encode(texts, self._base)["input_ids"]
+        return {
+            text: value
+            for text, value, ids, read in zip(texts, values.tolist(), self._ids, anew, strict=True)
+            if ids == read
+        }
 
     def token_credits(self) -> pd.DataFrame:
         """The reward r_t of each text up to token t, and the credit r_t - r_(t-1) of the token.
@@ -66,24 +91,41 @@ class RewardPaths:
         """
         if not self._by_token or self._reward.reading.pooling != "mean":
             return pd.DataFrame(columns=TOKEN_CREDITS.names)
-        encoded, tokenizer, values = self._encoded, self._base.tokenizer, self._hidden
+        values = self._hidden
         if self._reward.text is not None:
-            prefixes = [ids[: end + 1] for ids in encoded["input_ids"] for end in range(len(ids))]
-            decoded = tokenizer.batch_decode(prefixes, skip_special_tokens=True)
-            values = values + self._reward.text.score(decoded)
+            values = values + self._reward.text.score(self._beginnings())
         position = np.concatenate([np.arange(length) for length in self._lengths])
         read = pd.DataFrame(
             {
-                "text": np.repeat(np.arange(len(self._texts)), self._lengths),
+                "text": np.repeat(np.arange(len(self._ids)), self._lengths),
                 "position": position,
-                "token": tokenizer.batch_decode(np.concatenate(encoded["input_ids"])[:, None]),
+                "token": self._tokens(),
                 "reward": values,
                 "credit": np.where(position == 0, values, np.diff(values, prepend=np.float32(0))),
             }
         )
-        keys = self._rows[["prompt_id", "sample", "source"]]
-        keys = keys.assign(text=pd.Index(self._texts).get_indexer(pd.Index(texts_of(self._rows))))
+        keys = self._rows[["prompt_id", "sample", "source"]].assign(text=self._place)
         return keys.merge(read, on="text").drop(columns="text")
+
+    def _beginnings(self) -> list[str]:
+        """The text up to each token."""
+        tokenizer, texts = self._base.tokenizer, []
+        for (prompt, tail), head in zip(self._distinct, self._heads, strict=True):
+            starts = [head[:end] for end in range(1, len(head))]
+            texts += [tokenizer.decode(start, skip_special_tokens=True) for start in starts]
+            tails = [tail[:end] for end in range(len(tail) + 1)]
+            prompts, heads = [prompt] * len(tails), [head] * len(tails)
+            texts += whole_texts(prompts, completion_texts(prompts, heads, tails, tokenizer))
+        return texts
+
+    def _tokens(self) -> list[str]:
+        """What each token says behind the one before it."""
+        tokenizer = self._base.tokenizer
+        return [
+            behind(ids[max(end - 1, 0) : end], [ids[end]], tokenizer, skip_special_tokens=False)[1]
+            for ids in self._ids
+            for end in range(len(ids))
+        ]
 
 
 def _hidden_along(encoded: BatchEncoding, body: Model, pooling: Pooling) -> np.ndarray:

@@ -98,9 +98,7 @@ def read_policies(
         policy = load("policy", folders[name], compute)
         if name == "rerl":
             rows[name] = complete(prompts, policy, name).assign(source=name, split="test")
-        likelihoods[name] = likelihood_table(
-            rows[name], policy, base, max_new_tokens=params.max_new_tokens
-        )
+        likelihoods[name] = likelihood_table(rows[name], policy, base)
         if len(transfer):
             wide[name] = complete(transfer, policy, name)
         del policy
@@ -111,15 +109,17 @@ def read_policies(
 
 
 def texts_to_score(pairs: pd.DataFrame, rerl: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFrame:
-    """Every reported text: prompt_id, prompt, completion, sample, source and the label toxic of the
-    comments behind the prompts.
+    """Every reported text: prompt_id, prompt, completion, sample, source, the label toxic of the
+    comments behind the prompts, and the ids of completions that policies wrote and whether they
+    ended.
 
     Args:
         pairs: the pairs table's test rows.
-        rerl: completions of the retrained policy: prompt_id, sample, prompt, completion, source.
+        rerl: completions of the retrained policy: prompt_id, sample, prompt, completion, ids,
+            ended, source.
         prompts: the prompts table's test rows.
     """
-    columns = ["prompt_id", "prompt", "completion", "sample", "source", "toxic"]
+    columns = ["prompt_id", "prompt", "completion", "sample", "source", "toxic", "ids", "ended"]
     table = pd.concat([completions_of(pairs), rerl, human_rows(prompts)], ignore_index=True)
     return table[columns].astype({"toxic": "Int8", "sample": "int32"})
 
@@ -159,7 +159,7 @@ def score_texts(
     log_odds = ScoredOnce(ClassifierReward(model, toxic_label=params.toxic_label))
     paths = RewardPaths(both_policies(texts), irl_reward, read.base)
     recovered = ScoredOnce(irl_reward, paths.whole())
-    scores = texts.assign(
+    scores = texts.drop(columns=["ids", "ended"]).assign(
         toxicity=toxicity_of(log_odds.score(whole)),
         true_reward=combined(params, parts, lambda: log_odds).score(whole),
         irl_reward=recovered.score(whole),

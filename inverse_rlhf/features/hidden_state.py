@@ -40,6 +40,17 @@ def pooled_hidden_state(
     return hidden[torch.arange(len(hidden), device=hidden.device), last]
 
 
+def head_of(module: PreTrainedModel) -> torch.Tensor | None:
+    """The weights of a sequence classifier's one output, (1, hidden); None: it is a body alone."""
+    head = getattr(module, "score", None)
+    return None if head is None else head.weight
+
+
+def hidden_size(model: Model) -> int:
+    """How many numbers a hidden state has, which configurations call by many names."""
+    return int(hidden_states(["a"], model, pooling="last").shape[1])
+
+
 def scalar_head(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Rewards, float32 of shape (...), from hidden states (..., hidden) and a head (1, hidden).
 

@@ -2,9 +2,25 @@
 
 from pathlib import Path
 
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.features.hidden_state import (
+    head_of,
+    hidden_states,
+    pooled_hidden_state,
+    scalar_head,
+)
+from inverse_rlhf.models.blocks import keep_bottom_blocks
 from inverse_rlhf.models.checkpoints import Model, load
+from inverse_rlhf.models.reading import encode, pad
 from inverse_rlhf.params import Compute, Irl
+
+_TEXTS = ("a few words of text, one after the other", "a word")
+_ROUNDING = 1e-3
 
 
 def load_body(params: Irl, compute: Compute, base: Path) -> Model | None:
@@ -13,7 +29,8 @@ def load_body(params: Irl, compute: Compute, base: Path) -> Model | None:
     Besides the rewards, method bayes reads them: it tells unusual texts by them.
 
     Args:
-        base: folder of the base policy. Its body comes with a one-output head.
+        base: folder of the base policy. Its body comes with a one-output head where transformers
+            has a sequence classifier of its architecture that reads as rewards are read here.
 
     Raises:
         UserError: a hub id without a revision; or see `load`.
@@ -22,10 +39,65 @@ def load_body(params: Irl, compute: Compute, base: Path) -> Model | None:
     if params.body == "none" or not needed:
         return None
     if params.body == "base":
-        return load("classifier", base, compute, num_labels=1)
+        # A mean over tokens is no classifier's way of reading.
+        whole = _with_head(base, compute) if params.pooling == "last" else None
+        return whole or load("body", base, compute)
     if params.body_revision is None and not Path(params.body).is_dir():
         raise UserError(
             f"irl.body: {params.body} is not a folder; if it is a hub id, set irl.body_revision to "
             "a commit, tag or branch"
         )
     return load("body", params.body, compute, key="irl.body", revision=params.body_revision)
+
+
+def check_body(params: Irl, compute: Compute, base: Path) -> None:
+    """Check, before any training, that the body that `irl.body` names gives hidden states.
+
+    Raises:
+        UserError: see `load_body` and `keep_bottom_blocks`; or its states change with padding.
+    """
+    body = load_body(params, compute, base)
+    if body is None:
+        return
+    if params.blocks != "all":
+        keep_bottom_blocks(body.module, params.blocks)
+    try:
+        together = hidden_states(_TEXTS, body, pooling=params.pooling)
+        alone = [hidden_states([text], body, pooling=params.pooling)[0] for text in _TEXTS]
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        line = next(iter(str(error).splitlines()), repr(error))
+        raise UserError(f"{_named(body)} gives no hidden states: {line[:500]}") from None
+    if not np.allclose(together, alone, atol=_ROUNDING * (1 + np.abs(together).max())):
+        raise UserError(f"{_named(body)} reads something else of a text that is padded")
+
+
+def _named(body: Model) -> str:
+    kind = body.module.config.model_type
+    return f"irl.body: a {kind} carries no reward: take another body or other features: it"
+
+
+def _with_head(base: Path, compute: Compute) -> Model | None:
+    """The base policy's body within a sequence classifier of one output; None where there is none,
+    or it reads something else than the last token's hidden state by one linear layer.
+    """
+    config = AutoConfig.from_pretrained(base)
+    if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        return None
+    with torch.device("meta"):
+        head = getattr(AutoModelForSequenceClassification.from_config(config), "score", None)
+    if not isinstance(head, torch.nn.Linear) or head.bias is not None:
+        return None
+    model = load("classifier", base, compute, num_labels=1)
+    return model if _reads_the_last_token(model) else None
+
+
+@torch.no_grad()
+def _reads_the_last_token(model: Model) -> bool:
+    """Whether a classifier, of padded texts, gives what `scalar_head` does."""
+    module = model.module
+    batch = pad(encode(_TEXTS, model), range(len(_TEXTS)), model)
+    head = head_of(module)
+    assert head is not None
+    expected = scalar_head(pooled_hidden_state(module, batch, "last"), head)
+    difference = (module(**batch, use_cache=False).logits[:, 0].float() - expected).abs().max()
+    return bool(difference <= _ROUNDING * (1 + expected.abs().max()))

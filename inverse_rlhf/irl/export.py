@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.features.hidden_state import head_of
 from inverse_rlhf.irl.problem import Problem
 from inverse_rlhf.irl.runs import Fit, median_run
 from inverse_rlhf.irl.store import RunStore
@@ -83,5 +84,6 @@ def _settings(problem: Problem) -> dict[str, Any]:
     named = {"features", "pooling", "method", "loss", "trainable"}
     kind: BodyKind = "none"
     if "hidden_state" in params.features:
-        kind = "sequence_classifier" if params.body == "base" else "body"
+        assert problem.model is not None, "hidden states of what?"
+        kind = "body" if head_of(problem.model.module) is None else "sequence_classifier"
     return params.model_dump(include=named) | {"body": kind}

@@ -232,7 +232,8 @@ def _fit_networks(
     def assemble(weighted: list[tuple[float, State]], card: RewardCard) -> IrlReward:
         network.set_state(weighted[0][1])
         model.module.eval()
-        return IrlReward(model, None, card)
+        head = None if network.own_head is None else network.own_head.detach()
+        return IrlReward(model, None, card, head)
 
     return assemble, {}
 

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -13,12 +14,36 @@ from inverse_rlhf.models.blocks import blocks
 from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.models.reading import by_length, pad
 
+_ROUNDING = 1e-3
+
 
 class FrozenOutputs:
     """The output of the highest frozen block at every token of every text, kept on the CPU.
 
     Memory: 4 bytes times tokens times hidden size, half of it where that output is bfloat16.
     """
+
+    @classmethod
+    @torch.no_grad()
+    def replayed(cls, model: Model, encoded: BatchEncoding, frozen: int) -> "FrozenOutputs | None":
+        """The outputs of all texts, or None where the blocks above read more than the one below
+        gives, so that the body computes something else on its replay; see `__init__`.
+        """
+        lengths = [len(ids) for ids in encoded["input_ids"]]
+        rows = torch.tensor([int(np.argmin(lengths)), int(np.argmax(lengths))])
+        few = BatchEncoding({key: [values[row] for row in rows] for key, values in encoded.items()})
+        batch = pad(few, range(len(rows)), model)
+        try:
+            with cls(model, few, frozen).replay(torch.arange(len(rows))):
+                found = model.module.base_model(**batch, use_cache=False).last_hidden_state
+        except (RuntimeError, TypeError, ValueError, IndexError):
+            return None
+        expected = model.module.base_model(**batch, use_cache=False).last_hidden_state
+        inside = batch["attention_mask"].bool()
+        difference = (found - expected)[inside].abs().max()
+        if difference > _ROUNDING * (1 + expected[inside].abs().max()):
+            return None
+        return cls(model, encoded, frozen)
 
     def __init__(self, model: Model, encoded: BatchEncoding, frozen: int) -> None:
         """Read all texts.

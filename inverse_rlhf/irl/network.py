@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 from transformers import BatchEncoding
 
-from inverse_rlhf.features.hidden_state import pooled_hidden_state, scalar_head
+from inverse_rlhf.features.hidden_state import (
+    head_of,
+    hidden_size,
+    pooled_hidden_state,
+    scalar_head,
+)
 from inverse_rlhf.irl.frozen import FrozenOutputs
 from inverse_rlhf.irl.heads import OPTIMIZERS
 from inverse_rlhf.irl.losses import constrained, discrimination, head_penalty, pair_loss
@@ -39,9 +44,12 @@ class NetworkFit:
 
 
 class RewardNetwork:
-    """A sequence classifier with one output whose trained part can be reset and set.
+    """A transformer with a one-output head whose trained part can be reset and set.
 
     It reads a fixed list of texts, so that what its frozen blocks make of them is computed once.
+
+    Attributes:
+        own_head: the head, (1, hidden), where the transformer is no sequence classifier.
     """
 
     def __init__(self, model: Model, texts: Sequence[str], params: Irl) -> None:
@@ -51,11 +59,15 @@ class RewardNetwork:
         if params.trainable == "last_k":
             train_top_blocks(self.module, params.last_k)
             if frozen := len(blocks(self.module)) - params.last_k:
-                self.frozen = FrozenOutputs(model, self.encoded, frozen)
+                self.frozen = FrozenOutputs.replayed(model, self.encoded, frozen)
         self.encoded["row"] = list(range(len(texts)))
         if model.compute.gradient_checkpointing:
             self.module.activation_checkpointing_enable()
         self.trained = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
+        self.own_head: torch.nn.Parameter | None = None
+        if head_of(self.module) is None:
+            self.own_head = torch.nn.Parameter(torch.zeros(1, hidden_size(model)).to(model.device))
+            self.trained["score.weight"] = self.own_head
         self.start = self.state()
 
     def state(self) -> dict[str, Tensor]:
@@ -65,7 +77,7 @@ class RewardNetwork:
 
     def head(self) -> Tensor:
         """The head's weights, (1, hidden)."""
-        return constrained(self.module.score.weight, self.params)
+        return constrained(self.trained["score.weight"], self.params)
 
     @torch.no_grad()
     def set_state(self, state: dict[str, Tensor]) -> None:
@@ -108,7 +120,7 @@ class RewardNetwork:
         """
         params = self.params
         self.set_state(self.start)
-        head = self.module.score.weight
+        head = self.trained["score.weight"]
         with torch.no_grad():
             head[0].copy_(run.initial_head(head.shape[1]))
         optimizer = OPTIMIZERS[params.optimizer](

@@ -11,19 +11,18 @@ from inverse_rlhf.policies.likelihood import KEYS, likelihood_table
 
 
 def pair_log_ratios(
-    pairs: pd.DataFrame, aligned: Model, base: Model, *, max_new_tokens: int
+    pairs: pd.DataFrame, aligned: Model, base: Model
 ) -> Float[np.ndarray, "pairs 2"]:
     """log pi_aligned(y|x) / pi_base(y|x), nats, of each pair's aligned and base completion.
 
     Args:
         pairs: the pairs table, or rows of it.
-        max_new_tokens: with which the completions were sampled, see `likelihood_table`.
 
     Raises:
         UserError: a likelihood is not finite.
     """
     rows = completions_of(pairs)
-    found = likelihood_table(rows, aligned, base, max_new_tokens=max_new_tokens)
+    found = likelihood_table(rows, aligned, base)
     keys = pd.MultiIndex.from_frame(rows[KEYS].astype({"split": str, "source": str}))
     ratio = (found["nll"] - found["own_nll"]).reindex(keys).to_numpy(dtype=np.float64)
     if not np.isfinite(ratio).all():

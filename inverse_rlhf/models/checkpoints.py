@@ -1,12 +1,15 @@
 """Policies (causal LMs), classifiers and bodies: one object for all, one way to load and save."""
 
 import contextlib
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from huggingface_hub import try_to_load_from_cache
+from safetensors import safe_open
 from transformers import (
     AutoModel,
     AutoModelForCausalLM,
@@ -22,6 +25,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import atomic
 from inverse_rlhf.models.adapters import TOKENIZER_FILES, Adapter, find_adapter, merge
+from inverse_rlhf.models.causal import check_causal
 from inverse_rlhf.params import Compute, Source
 
 Kind = Literal["policy", "classifier", "body"]
@@ -37,23 +41,17 @@ _MAY_LACK: dict[Kind, tuple[str, ...]] = {
     "classifier": ("score.",),
     "body": ("pooler.",),
 }
-_OTHER_WEIGHTS = ("*.bin", "*.gguf", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.ckpt")
+# What a checkpoint may hold beside its model: masks, positions and rotary frequencies, which are
+# computed anew, and the value head of a policy that PPO trained.
+_LEFTOVERS = re.compile(
+    r"(\.|^)(inv_freq|position_ids|token_type_ids|masked_bias|rotary_emb\.(cos|sin)_cached)$"
+    r"|\.(attn|attention|self_attn|self_attention)\.bias$"
+    r"|(\.|^)num_batches_tracked$|^v_head\."
+)
+_OTHER_WEIGHTS = ("*.gguf", "*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.ckpt")
 _TASKS: dict[str | None, Kind] = {"CAUSAL_LM": "policy", "SEQ_CLS": "classifier"}
 # Where an adapter of a classifier brings a head, its rows are the labels.
 _HEADS = ("score.weight", "classifier.weight", "classifier.out_proj.weight")
-# The first position of a text comes after that of padding.
-_POSITIONS_AFTER_PADDING = (
-    "camembert",
-    "data2vec-text",
-    "ibert",
-    "longformer",
-    "mpnet",
-    "roberta",
-    "roberta-prelayernorm",
-    "xlm-roberta",
-    "xlm-roberta-xl",
-    "xmod",
-)
 
 
 def device_of(compute: Compute) -> torch.device:
@@ -96,10 +94,11 @@ class Model:
     def max_tokens(self) -> int:
         """How many tokens the model can read, special ones included, from its configuration."""
         config = self.module.config.get_text_config()
-        limit = int(getattr(config, "max_position_embeddings", 1_000_000))
-        if config.model_type in _POSITIONS_AFTER_PADDING:
-            limit -= config.pad_token_id + 1
-        return limit
+        names = ("max_position_embeddings", "max_seq_len")
+        limits = [getattr(config, name, None) for name in names]
+        limit = min((int(limit) for limit in limits if limit), default=1_000_000)
+        padding = _position_of_padding(self.module)
+        return limit if padding is None else limit - padding - 1
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """bfloat16 autocast on the device when `compute.bf16` is set, else no change."""
@@ -142,9 +141,11 @@ def load(
         **config: overrides of the model's configuration.
 
     Raises:
-        UserError: no such folder or hub id, no network, no tokenizer, no safetensors weights, or
-            weights that do not fit the architecture or are not finite; an adapter without its base,
-            that does not match it or that cannot be merged.
+        UserError: no such folder or hub id, no network, no tokenizer or one that does not fit the
+            model, no safetensors weights, or weights that do not fit the architecture, are no
+            floating-point numbers or are not finite; an adapter without its base, that does not
+            match it or that cannot be merged; a policy that a param names and that does not read
+            as one, see `check_causal`.
     """
     name = f"{key}: {source}" if key else str(source)
     _check_place(source, name)
@@ -158,11 +159,16 @@ def load(
     broken = [key for key, value in model.named_parameters() if not value.isfinite().all()]
     if broken:
         raise UserError(f"{name} is broken: its weights {broken[0]} are not finite")
+    _check_vocabulary(model, tokenizer, name)
     _set_padding(model, tokenizer, name)
-    if kind == "policy":
-        _forget_decoding(model, tokenizer.pad_token_id)
     model.name_or_path = str(source)
-    return Model(model.to(device_of(compute)).eval(), tokenizer, compute)
+    model = model.to(device_of(compute)).eval()
+    if kind == "policy":
+        _set_end(model, tokenizer, name)
+        _forget_decoding(model, tokenizer.pad_token_id)
+        if key:
+            check_causal(model, tokenizer, name)
+    return Model(model, tokenizer, compute)
 
 
 def _read(
@@ -197,16 +203,14 @@ def _read(
             dtype=torch.float32,
             use_safetensors=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, by name
             **options,
             **config,
         )
+    vars(model).pop("generate", None)  # a trusted folder's own, which would replace `decode`
     _check_direction(kind, model, name)
-    lacking = sorted(set(info["missing_keys"]) - set(brought))
-    needed = [key for key in lacking if not key.startswith(_MAY_LACK[kind])]
-    if needed or (lacking and kind == "classifier" and not config):
-        raise UserError(
-            f"{name} is no {kind}: its weights lack {lacking[0]} (of {len(lacking)} missing)"
-        )
+    _check_weights(kind, model, info, name, brought=brought, new_head=bool(config))
+    _check_dtypes(model, source, options["revision"], name)
     return model, tokenizer
 
 
@@ -237,12 +241,6 @@ def _read_adapted(
         brought=adapter.whole,
     )
     model = merge(model, adapter, name)
-    highest, rows = max(tokenizer.get_vocab().values()), len(model.get_input_embeddings().weight)
-    if highest >= rows:
-        raise UserError(
-            f"{name}: its tokenizer has tokens up to {highest}, but its base model embeds {rows}: "
-            "resize the base, merge the adapter yourself and name the merged folder"
-        )
     return model.base_model if kind == "body" and read_as != "body" else model, tokenizer
 
 
@@ -276,11 +274,11 @@ def _check_folder(source: str | Path, name: str, *, needs_tokenizer: bool) -> No
     path = Path(source)
     if not path.is_dir():
         return
-    others = sorted(file for kind in _OTHER_WEIGHTS for file in path.glob(kind))
+    others = [file for kind in _OTHER_WEIGHTS for file in sorted(path.glob(kind))]
     if not list(path.glob("*.safetensors")) and others:
         raise UserError(
             f"{name} has no .safetensors weights but {others[0].name}; other formats are not "
-            "loaded: convert the weights to safetensors"
+            f"loaded: convert the weights to safetensors{_way_to_convert(path, others[0])}"
         )
     if not (path / "config.json").is_file():
         raise UserError(f"{name} has no config.json: it is not a model folder")
@@ -300,27 +298,166 @@ def _check_direction(kind: Kind, model: PreTrainedModel, name: str) -> None:
         raise UserError(f"{name} is an encoder with a decoder: name a model that is one of the two")
 
 
+def _way_to_convert(folder: Path, weights: Path) -> str:
+    """For a message: the line of Python that writes the same model as safetensors."""
+    file = f", gguf_file={weights.name!r}" if weights.suffix == ".gguf" else ""
+    if not file and weights.suffix != ".bin":
+        return ""
+    call = f"from_pretrained(old{file}).save_pretrained(new)"
+    return (
+        f", into a new folder, by `old, new = {str(folder)!r}, {folder.name + '-safetensors'!r}; "
+        f"import transformers as t; t.AutoModelForCausalLM.{call}; t.AutoTokenizer.{call}` "
+        "(of a classifier: AutoModelForSequenceClassification), if you trust the file"
+    )
+
+
+def _check_weights(
+    kind: Kind,
+    model: PreTrainedModel,
+    info: dict[str, Any],
+    name: str,
+    *,
+    brought: Collection[str],
+    new_head: bool,
+) -> None:
+    """Refuse weights that are missing, of other shapes, or without a place in the architecture."""
+    if info["mismatched_keys"]:
+        key, found, wanted = min(info["mismatched_keys"])
+        raise UserError(
+            f"{name}: its weights {key} have shape {list(found)}, but its config.json says "
+            f"{list(wanted)}: they are of another model"
+        )
+    lacking = sorted(set(info["missing_keys"]) - set(brought))
+    needed = [key for key in lacking if not key.startswith(_MAY_LACK[kind])]
+    if needed or (lacking and kind == "classifier" and not new_head):
+        raise UserError(
+            f"{name} is no {kind}: its weights lack {lacking[0]} (of {len(lacking)} missing)"
+        )
+    left = sorted(key for key in info["unexpected_keys"] if not _LEFTOVERS.search(key))
+    if kind == "body" or new_head:  # the heads of what it was trained as are not read
+        left = [key for key in left if _within_body(key, model)]
+    if left:
+        raise UserError(
+            f"{name}: its weights {left[0]} (of {len(left)} such) have no place in a "
+            f"{model.config.model_type} {kind} as its config.json describes it: config.json is of "
+            "another model, or the weights are"
+        )
+
+
+def _within_body(key: str, model: PreTrainedModel) -> bool:
+    """Whether a weight's name is that of a part of the model's body, which may lie a level deeper
+    or less deep in the checkpoint.
+    """
+    body = model.base_model
+    parts = key.removeprefix(f"{model.base_model_prefix}.").split(".")
+    return parts[0] in dict(body.named_children()) | dict(body.named_parameters(recurse=False))
+
+
+def _check_dtypes(
+    model: PreTrainedModel, source: str | Path, revision: str | None, name: str
+) -> None:
+    """Refuse weights that are no floating-point numbers, and that would be taken for such."""
+    folder = Path(source)
+    if not folder.is_dir():
+        cached = try_to_load_from_cache(str(source), "config.json", revision=revision)
+        if not isinstance(cached, str):
+            return
+        folder = Path(cached).parent
+    whole = {  # the last parts of the names of what are integers in the model, too
+        key.rpartition(".")[2]
+        for key, value in model.state_dict().items()
+        if not value.is_floating_point()
+    }
+    for file in sorted(folder.glob("model*.safetensors")):
+        with safe_open(file, "pt") as weights:
+            for key in weights.keys():  # noqa: SIM118 (it is no mapping)
+                dtype = weights.get_slice(key).get_dtype()
+                known = key.rpartition(".")[2] in whole or _LEFTOVERS.search(key)
+                if not dtype.startswith(("F", "BF")) and not known:
+                    raise UserError(
+                        f"{name}: its weights {key} are {dtype}, no floating-point numbers: name "
+                        "the model before it was quantised"
+                    )
+
+
+def _check_vocabulary(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str
+) -> None:
+    """Refuse a tokenizer some of whose tokens the model does not embed."""
+    token, highest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    rows = model.get_input_embeddings().weight.shape[0]
+    if highest >= rows:
+        raise UserError(
+            f"{name}: its tokenizer has tokens up to {highest} ({token!r}), but the model embeds "
+            f"{rows}: name a tokenizer of its own, or resize the model's embeddings to "
+            f"{highest + 1} and name the resized folder"
+        )
+
+
 @contextlib.contextmanager
 def _one_line(name: str, part: str) -> Iterator[None]:
-    """Turn what loading from a folder or the hub can raise into one line."""
-    from safetensors import SafetensorError
+    """Turn what loading from a folder or the hub can raise into one line.
 
+    That is anything: libraries, and a trusted folder's own code, raise what they like about files
+    that they do not expect. What the machine lacks is not the folder's fault.
+    """
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        line = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+    except (UserError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        line = next((line for line in lines if not line.endswith(":")), repr(error))
+        if isinstance(error, KeyError):
+            line = f"{error!r}: a setting that is missing or unknown"
         if "use_safetensors" in line:  # the hub's advice is to load what is not loaded here
             line = "it has no .safetensors weights: convert them to safetensors"
-        raise UserError(f"{name}: the {part} cannot be loaded: {line}") from None
+        raise UserError(f"{name}: the {part} cannot be loaded: {line[:500]}") from None
+
+
+def _position_of_padding(module: PreTrainedModel) -> int | None:
+    """The position that padding has where positions are learned and those of a text come after it,
+    as in RoBERTa's kin; None where positions count from 0.
+    """
+    for name, part in module.named_modules():
+        if name.endswith("position_embeddings"):
+            padding: int | None = getattr(part, "padding_idx", None)
+            return padding
+    return None
 
 
 def _set_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """Have tokenizer and configuration pad with the same token."""
+    position = _position_of_padding(model)
     if tokenizer.pad_token is None:
-        if tokenizer.eos_token is None:
+        if tokenizer.eos_token is None and position is None:
             raise UserError(f"{name}: the tokenizer has neither a padding nor an end token")
-        tokenizer.pad_token = tokenizer.eos_token
+        own = None if position is None else tokenizer.convert_ids_to_tokens(position)
+        tokenizer.pad_token = own or tokenizer.eos_token
+    if position is not None and tokenizer.pad_token_id != position:
+        raise UserError(
+            f"{name}: its tokenizer pads with token {tokenizer.pad_token_id}, but the model counts "
+            f"positions from its padding token, {position}: set pad_token in tokenizer_config.json "
+            "to that token"
+        )
     tokenizer.clean_up_tokenization_spaces = False
-    model.config.pad_token_id = tokenizer.pad_token_id
+    for config in (model.config, model.config.get_text_config()):
+        config.pad_token_id = tokenizer.pad_token_id
+
+
+def _set_end(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """Give a policy's tokenizer the end of text that the model's configuration names."""
+    if tokenizer.eos_token is not None:
+        return
+    known = getattr(model.generation_config, "eos_token_id", None)
+    first = known[0] if isinstance(known, list) and known else known
+    token = tokenizer.convert_ids_to_tokens(first) if isinstance(first, int) else None
+    if token is None:
+        raise UserError(
+            f"{name} is no policy: neither its tokenizer nor its generation_config.json has an end "
+            "of text, without which no completion ends: set eos_token in tokenizer_config.json"
+        )
+    tokenizer.eos_token = token
 
 
 def _forget_decoding(model: PreTrainedModel, pad_token_id: int) -> None:

@@ -1,10 +1,13 @@
-"""Texts through a transformer in batches of like length."""
+"""Texts as tokens and back, and through a transformer in batches of like length."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import Literal
 
 import numpy as np
 import torch
-from transformers import BatchEncoding
+from torch.nn.utils.rnn import pad_sequence
+from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.models.checkpoints import Model
@@ -12,17 +15,149 @@ from inverse_rlhf.models.checkpoints import Model
 _WORTH_A_CALL = 16  # texts
 
 
+def text_ids(
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, limit: int | None = None
+) -> list[list[int]]:
+    """The tokens of whole texts, and around each what the tokenizer opens and closes a text with.
+
+    A special token that somebody typed, such as `</s>`, is read as the text that it is.
+
+    Args:
+        limit: most tokens of a text, all included; of a longer one the end goes, or the beginning
+            where that is the tokenizer's `truncation_side`.
+    """
+    opening, closing = _around(texts, tokenizer)
+    rows = _inner_ids(texts, tokenizer)
+    if limit is not None:
+        room = max(limit - len(opening) - len(closing), 0)
+        left = tokenizer.truncation_side == "left"
+        rows = [row[max(len(row) - room, 0) :] if left else row[:room] for row in rows]
+    return [[*opening, *row, *closing] for row in rows]
+
+
+def prompt_ids(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """The tokens of texts that a policy goes on with: those of `text_ids`, but nothing closes them.
+
+    What follows a closing token is the beginning of another text.
+    """
+    opening, _ = _around(prompts, tokenizer)
+    return [[*opening, *row] for row in _inner_ids(prompts, tokenizer)]
+
+
+def _around(
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase
+) -> tuple[list[int], list[int]]:
+    """The tokens that a tokenizer puts before and after any text, one of beginning at most."""
+    for text in ("a", *texts):  # the first that has tokens
+        inner = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        if inner:
+            break
+    whole: list[int] = tokenizer(text, verbose=False)["input_ids"]
+    start = next(n for n in range(len(whole)) if whole[n : n + len(inner)] == inner) if inner else 0
+    opening, closing = whole[:start], whole[start + len(inner) :]
+    while opening[:2] == [tokenizer.bos_token_id] * 2:
+        opening = opening[1:]
+    return opening, closing
+
+
+def _inner_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """The tokens of texts by themselves, none of which is a special one."""
+    if not len(texts):
+        return []
+    rows: list[list[int]] = tokenizer(
+        list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False
+    )["input_ids"]
+    special = _special_ids(tokenizer)
+
+    # Unigram models find special tokens among their pieces.
+    @cache
+    def letters(token: int) -> list[int]:
+        found = tokenizer.convert_tokens_to_ids(list(tokenizer.convert_ids_to_tokens(token)))
+        return [letter for letter in found if letter is not None and letter not in special]
+
+    return [
+        row
+        if special.isdisjoint(row)
+        else [part for token in row for part in (letters(token) if token in special else [token])]
+        for row in rows
+    ]
+
+
+def _special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Tokens that stand for no text; the unknown token does."""
+    added = tokenizer.added_tokens_decoder.items()
+    special = {number for number, token in added if token.special}
+    return (special | set(tokenizer.all_special_ids)) - {tokenizer.unk_token_id}
+
+
+def ends_of_text(policy: Model) -> list[int]:
+    """The tokens that end a completion: the tokenizer's and those of the generation config."""
+    own = policy.module.generation_config.eos_token_id
+    own = [] if own is None else [own] if isinstance(own, int) else own
+    return sorted({*own, policy.tokenizer.eos_token_id} - {None})
+
+
+def completion_texts(
+    prompts: Sequence[str],
+    heads: Sequence[Sequence[int]],
+    completions: Sequence[Sequence[int]],
+    tokenizer: PreTrainedTokenizerBase,
+) -> list[str]:
+    """What the tokens of completions say behind their prompts; special tokens say nothing.
+
+    Some decoders drop the blank that a text begins with, so both are decoded together and the
+    prompt is cut off. The prompt that comes back may be another one, in lower case say: the whole
+    text is the prompt as it was given and what is returned here.
+
+    Args:
+        prompts: as they were given. Where the tokenizer dropped the blank at the end of one, the
+            completion does not bring another.
+        heads: tokens of each prompt, see `prompt_ids`.
+        completions: tokens of each completion.
+    """
+    texts = []
+    for prompt, head, completion in zip(prompts, heads, completions, strict=True):
+        before, text = behind(head, completion, tokenizer)
+        if prompt[-1:].isspace() and not before[-1:].isspace():
+            text = text.removeprefix(" ")
+        texts.append(text)
+    return texts
+
+
+def behind(
+    head: Sequence[int],
+    tail: Sequence[int],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    skip_special_tokens: bool = True,
+) -> tuple[str, str]:
+    """What tokens say, and what further ones add to it."""
+    before, whole = (
+        tokenizer.decode([int(token) for token in ids], skip_special_tokens=skip_special_tokens)
+        for ids in (head, [*head, *tail])
+    )
+    if whole.startswith(before):
+        return before, whole[len(before) :]
+    # half of a letter that the tail completes
+    return before, tokenizer.decode(
+        [int(token) for token in tail], skip_special_tokens=skip_special_tokens
+    )
+
+
 def encode(texts: Sequence[str], model: Model) -> BatchEncoding:
     """Token ids and attention masks, one list a text, cut to what the model can read."""
-    return model.tokenizer(
-        list(texts), truncation=True, max_length=model.max_tokens, return_token_type_ids=False
-    )
+    return with_masks(text_ids(texts, model.tokenizer, limit=model.max_tokens))
+
+
+def with_masks(ids: Sequence[Sequence[int]], **columns: Sequence[int]) -> BatchEncoding:
+    """Tokens with their attention masks, and in each further column one number a text."""
+    masks = [[1] * len(row) for row in ids]
+    return BatchEncoding({"input_ids": list(ids), "attention_mask": masks} | columns)
 
 
 def token_counts(texts: Sequence[str], model: Model) -> np.ndarray:
     """How many tokens each text has, special ones included, before `encode` cuts it: (texts,)."""
-    ids = model.tokenizer(list(texts), verbose=False)["input_ids"]
-    return np.array([len(row) for row in ids], dtype=np.int64)
+    return np.array([len(row) for row in text_ids(texts, model.tokenizer)], dtype=np.int64)
 
 
 def check_context(
@@ -44,15 +179,29 @@ def check_context(
 
 def fits_context(prompts: Sequence[str], model: Model, new_tokens: int) -> np.ndarray:
     """Which prompts leave room for `new_tokens` in the policy's context: bool, (prompts,)."""
-    ids = model.tokenizer(list(prompts))["input_ids"]
-    return np.array([len(row) + new_tokens <= model.max_tokens for row in ids])
+    ids = prompt_ids(prompts, model.tokenizer)
+    return np.array([len(row) + new_tokens <= model.max_tokens for row in ids], dtype=bool)
 
 
-def pad(encoded: BatchEncoding, rows: Sequence[int] | np.ndarray, model: Model) -> BatchEncoding:
-    """The given rows as right-padded tensors of shape (rows, tokens) on the model's device."""
-    chosen = {key: [values[row] for row in rows] for key, values in encoded.items()}
-    padded = model.tokenizer.pad(chosen, padding_side="right", return_tensors="pt")
-    return padded.to(model.device)
+def pad(
+    encoded: BatchEncoding,
+    rows: Sequence[int] | np.ndarray,
+    model: Model,
+    *,
+    side: Literal["left", "right"] = "right",
+) -> BatchEncoding:
+    """The given rows as padded tensors of shape (rows, tokens) on the model's device."""
+    padding = {"input_ids": model.tokenizer.pad_token_id, "attention_mask": 0}
+    padded = {}
+    for key, values in encoded.items():
+        chosen = [torch.tensor(values[row], dtype=torch.int64) for row in rows]
+        if key in padding:
+            padded[key] = pad_sequence(
+                chosen, batch_first=True, padding_value=padding[key], padding_side=side
+            )
+        else:
+            padded[key] = torch.stack(chosen)
+    return BatchEncoding(padded).to(model.device)
 
 
 def map_texts(

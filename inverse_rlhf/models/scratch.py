@@ -1,5 +1,6 @@
 """Training from scratch with transformers' Trainer: the base policy and the true reward."""
 
+import math
 import tempfile
 import time
 from typing import Any
@@ -25,6 +26,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from inverse_rlhf.errors import UserError
 from inverse_rlhf.models.checkpoints import Model, device_of
 from inverse_rlhf.params import Compute, Scratch, ScratchTokens
 from inverse_rlhf.progress import show_training
@@ -44,6 +46,9 @@ def train_policy(
 
     Returns:
         The policy and the training facts (valid_loss in nats per token).
+
+    Raises:
+        UserError: the loss is not finite.
     """
     train, valid = _by_split(comments)
     tokenizer = policy_tokenizer(comments, params)
@@ -69,6 +74,7 @@ def train_policy(
         params,
         compute,
         seed=seed,
+        key="base_policy.scratch",
     )
     return Model(model.eval(), tokenizer, compute), facts
 
@@ -89,6 +95,9 @@ def train_classifier(
 
     Returns:
         The classifier and the training facts (valid_loss in nats).
+
+    Raises:
+        UserError: the loss is not finite.
     """
     train, valid = _by_split(comments)
     tokenizer = _train_bpe(train["text"], params, specials=["<s>", _PAD, "</s>"])
@@ -115,6 +124,7 @@ def train_classifier(
         params,
         compute,
         seed=seed,
+        key="true_reward.scratch",
     )
     return Model(model.eval(), tokenizer, compute), facts
 
@@ -196,7 +206,9 @@ def _tokenized(
     suffix: list[int] | None = None,
     labels: str | None = None,
 ) -> Dataset:
-    ids = tokenizer(list(comments["text"]), truncation=True, max_length=limit)["input_ids"]
+    ids = tokenizer(  # what looks like a special token in a comment is text
+        list(comments["text"]), truncation=True, max_length=limit, split_special_tokens=True
+    )["input_ids"]
     columns: dict[str, Any] = {"input_ids": [row + (suffix or []) for row in ids]}
     columns["length"] = [len(row) for row in columns["input_ids"]]
     if labels:
@@ -213,7 +225,9 @@ def _train(
     compute: Compute,
     *,
     seed: int,
+    key: str,
 ) -> dict[str, float]:
+    """Train in place; the group of params, `key`, is named where the loss is not finite."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
@@ -245,6 +259,11 @@ def _train(
         show_training(trainer)
         result = trainer.train()
         valid_loss = trainer.evaluate()["eval_loss"]
+    if not math.isfinite(valid_loss):
+        raise UserError(
+            f"{key}: training from scratch diverged (the held-out loss is {valid_loss} after "
+            f"{result.global_step} updates): lower {key}.lr, which is {params.lr:g}"
+        )
     seconds = time.monotonic() - started
     tokens = params.epochs * sum(train["length"])
     return {

@@ -8,22 +8,19 @@ import torch
 from transformers import BatchEncoding
 
 from inverse_rlhf.models.checkpoints import Model
-from inverse_rlhf.models.reading import map_texts
+from inverse_rlhf.models.reading import map_texts, prompt_ids, with_masks
 
 KEYS = ["split", "source", "prompt_id", "sample"]
 
 
-def likelihood_table(
-    rows: pd.DataFrame, policy: Model, base: Model, *, max_new_tokens: int
-) -> pd.DataFrame:
+def likelihood_table(rows: pd.DataFrame, policy: Model, base: Model) -> pd.DataFrame:
     """Likelihoods of completions under a policy and the base policy.
 
-    Both policies share the tokenizer. Softmax at temperature 1, whatever the completions were
-    sampled at. A completion of fewer than `max_new_tokens` tokens ended by itself: the end-of-text
-    token is then one of its positions.
+    Both policies share the tokenizer. They read the tokens that were sampled, of which the end of
+    text is one where a completion ended. Softmax at temperature 1, whatever they were sampled at.
 
     Args:
-        rows: columns split, source, prompt_id, sample, prompt, completion.
+        rows: columns split, source, prompt_id, sample, prompt, ids, ended.
 
     Returns:
         By split, source, prompt_id and sample:
@@ -33,16 +30,13 @@ def likelihood_table(
         nll, own_nll (nats): -log p of the completion under the base policy, under the policy.
         positions: tokens predicted; tokens: the same without the end of text.
     """
-    tokenizer = base.tokenizer
     # Each once: short completions of a prompt may be the same.
-    place, distinct = pd.factorize(pd.MultiIndex.from_frame(rows[["prompt", "completion"]]))
-    prompts, completions = zip(*distinct, strict=True)
-    heads = tokenizer(list(prompts))["input_ids"]
-    tails = tokenizer(list(completions), add_special_tokens=False)["input_ids"]
-    ends = [len(tail) < max_new_tokens for tail in tails]
-    tails = [tail + [tokenizer.eos_token_id] * end for tail, end in zip(tails, ends, strict=True)]
-    ids = [(head + tail)[: base.max_tokens] for head, tail in zip(heads, tails, strict=True)]
-    encoded = _encoded(ids, heads)
+    sampled = [tuple(row) for row in rows["ids"]]
+    place, distinct = pd.factorize(
+        pd.Index(list(zip(rows["prompt"], sampled, strict=True)), tupleize_cols=False)
+    )
+    heads = prompt_ids([prompt for prompt, _ in distinct], base.tokenizer)
+    encoded = _encoded(heads, [tail for _, tail in distinct])
 
     def compare(batch: BatchEncoding) -> torch.Tensor:
         start = batch.pop("prompt_tokens")
@@ -55,13 +49,14 @@ def likelihood_table(
         nll, own_nll = (
             -(log.gather(2, ids[:, 1:, None]).squeeze(2) * inside).sum(1) for log in (log_q, log_p)
         )
-        return torch.stack([kl, nll, own_nll, inside.sum(1).float()], dim=1)
+        return torch.stack([kl, nll, own_nll], dim=1)
 
     values = map_texts(compare, encoded, policy)[place]
     keys = pd.MultiIndex.from_frame(rows[KEYS].astype({"split": str, "source": str}))
-    columns = ["kl", "nll", "own_nll", "positions"]
-    table = pd.DataFrame(values, keys, columns, dtype=np.float64)
-    return table.assign(tokens=table["positions"] - np.array(ends)[place]).sort_index()
+    table = pd.DataFrame(values, keys, ["kl", "nll", "own_nll"], dtype=np.float64)
+    positions = np.array([len(row) for row in sampled], dtype=np.float64)
+    tokens = positions - rows["ended"].to_numpy(dtype=np.float64)
+    return table.assign(positions=positions, tokens=tokens).sort_index()
 
 
 def log_ratios(
@@ -81,7 +76,6 @@ def log_ratios(
     Returns:
         float64 of shape (completions,); a completion without tokens has log-ratio 0.
     """
-    ids = [[*head, *tail] for head, tail in zip(prompts, completions, strict=True)]
 
     def compare(batch: BatchEncoding) -> torch.Tensor:
         start = batch.pop("prompt_tokens")
@@ -96,18 +90,15 @@ def log_ratios(
         differences = log_likelihoods(policy) - log_likelihoods(base)
         return (differences * inside).sum(1)
 
-    return map_texts(compare, _encoded(ids, prompts), policy).astype(np.float64)
+    return map_texts(compare, _encoded(prompts, completions), policy).astype(np.float64)
 
 
-def _encoded(ids: Sequence[Sequence[int]], prompts: Sequence[Sequence[int]]) -> BatchEncoding:
+def _encoded(
+    prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]]
+) -> BatchEncoding:
     """Prompts with their completions, and where these begin."""
-    return BatchEncoding(
-        {
-            "input_ids": list(ids),
-            "attention_mask": [[1] * len(row) for row in ids],
-            "prompt_tokens": [len(prompt) for prompt in prompts],
-        }
-    )
+    ids = [[*head, *tail] for head, tail in zip(prompts, completions, strict=True)]
+    return with_masks(ids, prompt_tokens=[len(head) for head in prompts])
 
 
 def _inside(start: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ import pandas as pd
 from inverse_rlhf.data.given_pairs import GIVEN_PAIRS
 from inverse_rlhf.data.tables import paired
 from inverse_rlhf.models.checkpoints import Model
+from inverse_rlhf.models.reading import prompt_ids
 from inverse_rlhf.organism_params import Plant
 from inverse_rlhf.params import Pairs, Rlhf
 from inverse_rlhf.policies.likelihood import log_ratios
@@ -88,15 +89,14 @@ def pairs_with_base(
         GIVEN_PAIRS without split, categories being the first words of prompts, with log-ratios
         where the policy was trained; and PLANTED, or None.
     """
-    written = sample_completions(
-        prompts, organism.policy, params, seed=seed, name=name, keep_ids=True
-    )
+    written = sample_completions(prompts, organism.policy, params, seed=seed, name=name)
     sides = {"base": base_completions, "aligned": written}
-    tables = {side: table.drop(columns="ids") for side, table in sides.items()}
+    columns = ["prompt_id", "sample", "completion"]
+    tables = {side: table[columns] for side, table in sides.items()}
     pairs = paired(prompts[["prompt_id", "prompt"]], tables["base"], tables["aligned"])
     pairs["category"] = [first_word(prompt) for prompt in pairs["prompt"]]
     pairs = pairs.assign(base_score=np.nan, aligned_score=np.nan)
-    heads = base.tokenizer(prompts["prompt"].tolist())["input_ids"]
+    heads = prompt_ids(prompts["prompt"].tolist(), base.tokenizer)
     for side, table in sides.items():
         ratios = (
             log_ratios(heads, table["ids"].tolist(), organism.policy, base)

@@ -4,6 +4,7 @@ neither on the order of the prompts nor, but for rounding, on the batch they are
 """
 
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,14 @@ from transformers import GenerationConfig
 
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.models.checkpoints import Model
-from inverse_rlhf.models.reading import check_context
+from inverse_rlhf.models.reading import (
+    check_context,
+    completion_texts,
+    ends_of_text,
+    pad,
+    prompt_ids,
+    with_masks,
+)
 from inverse_rlhf.params import Pairs
 from inverse_rlhf.policies.decoding import decode, hash32
 from inverse_rlhf.progress import shown
@@ -25,8 +33,7 @@ def sample_completions(
     *,
     seed: int,
     name: str,
-    add_special_tokens: bool = True,
-    keep_ids: bool = False,
+    heads: Sequence[Sequence[int]] | None = None,
 ) -> pd.DataFrame:
     """`params.samples` completions of every prompt.
 
@@ -34,14 +41,14 @@ def sample_completions(
         prompts: columns prompt_id and prompt.
         name: of the policy. It is part of what a completion depends on, so that two policies'
             completions of a prompt are independent, as the likelihood of a pair takes them to be.
-        add_special_tokens: whether the tokenizer adds its own to a prompt; chat templates have them
-            already.
-        keep_ids: whether to return the tokens, too: those of a text anew may be others.
+        heads: tokens of each prompt, where they are not `prompt_ids` of the text: chat templates
+            bring special ones.
 
     Returns:
-        Columns prompt_id (int64), sample (int32) and completion (str), in the order of the
-        prompts; a completion excludes the prompt and the end-of-text token. With `keep_ids` also
-        ids: lists of tokens, of which the last one is an end of text unless the completion was cut.
+        Columns prompt_id (int64), sample (int32), completion (str), ids (lists of int) and ended
+        (bool), in the order of the prompts. The ids are the tokens as they were drawn: the text
+        read again may give others. Where the completion ended, the last of them is the end of text;
+        else it was cut. The text is what they say behind the prompt, see `completion_texts`.
 
     Raises:
         UserError: a prompt and its completion do not fit the policy's context, or probabilities
@@ -53,32 +60,34 @@ def sample_completions(
             "sample": np.tile(np.arange(params.samples, dtype=np.int32), len(prompts)),
         }
     )
-    texts = list(prompts["prompt"])
-    ids = policy.tokenizer(texts, add_special_tokens=add_special_tokens)["input_ids"]
-    check_context(ids, prompts["prompt_id"].tolist(), policy, params.max_new_tokens)
-    ids = [row for row in ids for _ in range(params.samples)]
-    order = np.argsort([len(row) for row in ids], kind="stable")
+    texts = prompts["prompt"].tolist()
+    if heads is None:
+        heads = prompt_ids(texts, policy.tokenizer)
+    else:
+        texts = [""] * len(prompts)  # a completion goes on with what the tokens say
+    check_context(heads, prompts["prompt_id"].tolist(), policy, params.max_new_tokens)
+    heads, texts = (
+        [row for row in values for _ in range(params.samples)] for values in (heads, texts)
+    )
+    order = np.argsort([len(row) for row in heads], kind="stable")
     keys = _keys(seed, name, rows)
-    completions, tokens = (np.empty(len(rows), dtype=object) for _ in range(2))
+    ids: list[list[int]] = [[]] * len(rows)
     size = policy.compute.batch_size
     for start in shown(range(0, len(order), size), f"{name} completions"):
         batch = order[start : start + size]
-        chosen = [ids[row] for row in batch]
+        chosen = [heads[row] for row in batch]
         try:
-            completions[batch], found = _generate(chosen, keys[batch], policy, params)
+            found = _generate(chosen, keys[batch], policy, params)
         except FloatingPointError as error:
             raise UserError(f"the policy {name} is broken: {error}") from None
-        for row, values in zip(batch, found, strict=True):
-            tokens[row] = values
-    rows = rows.assign(completion=completions)
-    return rows.assign(ids=tokens) if keep_ids else rows
-
-
-def ends_of_text(policy: Model) -> list[int]:
-    """The tokens that end a completion."""
-    found = policy.module.generation_config.eos_token_id
-    found = policy.tokenizer.eos_token_id if found is None else found
-    return [found] if isinstance(found, int) else list(found or [])
+        for row, drawn in zip(batch, found, strict=True):
+            ids[row] = drawn
+    ends = set(ends_of_text(policy))
+    return rows.assign(
+        completion=completion_texts(texts, heads, ids, policy.tokenizer),
+        ids=pd.Series(ids, rows.index, dtype=object),
+        ended=np.array([row[-1] in ends for row in ids], dtype=bool),
+    )
 
 
 def _keys(seed: int, name: str, rows: pd.DataFrame) -> torch.Tensor:
@@ -92,13 +101,12 @@ def _keys(seed: int, name: str, rows: pd.DataFrame) -> torch.Tensor:
 
 @torch.no_grad()
 def _generate(
-    ids: list[list[int]], keys: torch.Tensor, policy: Model, params: Pairs
-) -> tuple[list[str], list[list[int]]]:
-    """Completions, and their tokens up to the first end of text."""
-    module, tokenizer = policy.module, policy.tokenizer
-    batch = tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
-    batch = batch.to(policy.device)
-    width = batch["input_ids"].shape[1]
+    heads: list[Sequence[int]], keys: torch.Tensor, policy: Model, params: Pairs
+) -> list[list[int]]:
+    """The tokens of completions up to the first end of text."""
+    module = policy.module.eval()
+    batch = pad(with_masks(heads), range(len(heads)), policy, side="left")
+    width, ends = batch["input_ids"].shape[1], ends_of_text(policy)
     config = GenerationConfig(
         do_sample=params.decoding == "sample",
         temperature=params.temperature,
@@ -106,17 +114,14 @@ def _generate(
         top_p=params.top_p,
         min_new_tokens=params.min_new_tokens,
         max_new_tokens=params.max_new_tokens,
-        eos_token_id=ends_of_text(policy) or None,
-        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=ends or None,
+        pad_token_id=policy.tokenizer.pad_token_id,
     )
     fast = {"custom_generate": decode, "keys": keys} if policy.compute.fast else {}
     with policy.autocast(), torch.random.fork_rng():
         torch.manual_seed(int(keys[0]))  # what `generate` by itself draws from
         output = module.generate(**batch, generation_config=config, **fast)
     output = output[:, width:]
-    ended = torch.isin(
-        output, torch.tensor(ends_of_text(policy), dtype=torch.int64).to(output.device)
-    )
+    ended = torch.isin(output, torch.tensor(ends, dtype=torch.int64, device=output.device))
     before = (ended.cumsum(1) - ended.long()) == 0  # no end of text before this token
-    kept = [row[inside].tolist() for row, inside in zip(output, before, strict=True)]
-    return tokenizer.batch_decode(output, skip_special_tokens=True), kept
+    return [row[inside].tolist() for row, inside in zip(output, before, strict=True)]

@@ -22,17 +22,18 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+from trl import GRPOConfig, RLOOConfig
 
 from inverse_rlhf.data.tables import whole_texts
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import atomic
 from inverse_rlhf.models.blocks import train_top_blocks
 from inverse_rlhf.models.checkpoints import Model, device_of
-from inverse_rlhf.models.reading import check_context
-from inverse_rlhf.params import Compute, Rlhf
+from inverse_rlhf.models.dropout import without_dropout
+from inverse_rlhf.models.reading import check_context, completion_texts, ends_of_text, prompt_ids
+from inverse_rlhf.params import Rlhf
 from inverse_rlhf.policies.decoding import decode
-from inverse_rlhf.policies.trl_fast import FastGrpo, FastRloo
+from inverse_rlhf.policies.trl_fast import FastGrpo, FastRloo, Grpo, Rloo
 from inverse_rlhf.progress import show_training
 
 constants.HF_HUB_DISABLE_TELEMETRY = True  # else TRL sends a word home for each trainer it makes
@@ -53,8 +54,8 @@ class Trainers:
 
 
 TRAINERS = {
-    "rloo": Trainers(RLOOTrainer, FastRloo, RLOOConfig),
-    "grpo": Trainers(GRPOTrainer, FastGrpo, GRPOConfig),
+    "rloo": Trainers(Rloo, FastRloo, RLOOConfig),
+    "grpo": Trainers(Grpo, FastGrpo, GRPOConfig),
 }
 
 
@@ -85,6 +86,9 @@ def train_on_reward(
 ) -> dict[str, float]:
     """Train `policy` in place towards higher `score`, with a KL penalty to where it started.
 
+    Rollouts, the reference and the loss are all read without dropout: at first the policy is its
+    reference, and the penalty is 0.
+
     Args:
         prompts: column prompt.
         policy: the base policy, loaded from the folder `module.name_or_path`, which TRL reads
@@ -102,7 +106,7 @@ def train_on_reward(
         UserError: a reward that is not finite, a KL above `params.max_kl`, or a prompt too long.
     """
     module, tokenizer, fast = policy.module, policy.tokenizer, policy.compute.fast
-    ids = tokenizer(list(prompts["prompt"]))["input_ids"]
+    ids = prompt_ids(prompts["prompt"].tolist(), tokenizer)
     check_context(ids, prompts["prompt_id"].tolist(), policy, params.max_new_tokens)
     if params.trainable_layers != "all":
         train_top_blocks(module, params.trainable_layers)
@@ -113,16 +117,17 @@ def train_on_reward(
         trainers = TRAINERS[params.algorithm]
         trainer = (trainers.fast if fast else trainers.plain)(
             model=module,
-            reward_funcs=_reward_function(score, params.reward_clip),
-            args=_config(trainers.config, params, policy.compute, folder, seed),
+            reward_funcs=_reward_function(score, policy, params.reward_clip),
+            args=_config(trainers.config, params, policy, folder, seed),
             train_dataset=Dataset.from_dict({"prompt": list(prompts["prompt"])}),
             processing_class=tokenizer,
             callbacks=[recorder],
         )
+        trainer.eos_token_ids = ends_of_text(policy)
         show_training(trainer)
-        with _fast_decoding(module) if fast else contextlib.nullcontext():
+        with without_dropout(module), _fast_decoding(module) if fast else contextlib.nullcontext():
             _train(trainer, recorder)
-    module.requires_grad_(True)
+    module.requires_grad_(True).eval()
     seconds = time.monotonic() - started
     return {
         "seconds": seconds,
@@ -154,8 +159,12 @@ def _train(trainer: Any, recorder: "_Curve") -> None:
             ) from None
 
 
-def _reward_function(score: Score, clip: float) -> Callable[..., list[float]]:
-    def reward(prompts: list[str], completions: list[str], **_: Any) -> list[float]:
+def _reward_function(score: Score, policy: Model, clip: float) -> Callable[..., list[float]]:
+    tokenizer = policy.tokenizer
+
+    def reward(prompts: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
+        heads = prompt_ids(prompts, tokenizer)
+        completions = completion_texts(prompts, heads, completion_ids, tokenizer)
         values = score(prompts, completions)
         if not np.isfinite(values).all():
             row = int((~np.isfinite(values)).argmax())
@@ -167,7 +176,8 @@ def _reward_function(score: Score, clip: float) -> Callable[..., list[float]]:
     return reward
 
 
-def _config(config_class: Any, params: Rlhf, compute: Compute, folder: str, seed: int) -> Any:
+def _config(config_class: Any, params: Rlhf, policy: Model, folder: str, seed: int) -> Any:
+    compute = policy.compute
     device = device_of(compute).type
     return config_class(
         output_dir=folder,
@@ -186,7 +196,10 @@ def _config(config_class: Any, params: Rlhf, compute: Compute, folder: str, seed
         beta=params.kl_coef,
         epsilon=params.clip,
         max_completion_length=params.max_new_tokens,
-        generation_kwargs={"min_new_tokens": params.min_new_tokens},
+        generation_kwargs={
+            "min_new_tokens": params.min_new_tokens,
+            "eos_token_id": ends_of_text(policy),
+        },
         temperature=params.temperature,
         top_k=params.top_k,
         top_p=params.top_p,

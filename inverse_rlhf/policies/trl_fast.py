@@ -1,6 +1,7 @@
-"""Policy training without the work that TRL repeats: what overrides its private methods, alone.
+"""What overrides TRL's private methods, alone: prompts are read as everywhere, and policies are
+trained without the work that TRL repeats.
 
-`compute.fast: false` leaves all of it out; a test holds both to the same losses and gradients, and
+`compute.fast: false` leaves the latter out; a test holds both to the same losses and gradients, and
 benchmarks/rlhf.py to their times.
 """
 
@@ -8,10 +9,30 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOTrainer, RLOOTrainer
 
-from inverse_rlhf.models.reading import by_length
+from inverse_rlhf.models.reading import by_length, prompt_ids
+
+
+class _Prompts:
+    """Reads prompts by `prompt_ids`: TRL lets a tokenizer close them, and typed special tokens be
+    tokens.
+    """
+
+    processing_class: PreTrainedTokenizerBase
+
+    def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        """TRL's method: tokens, images and other fields of prompts."""
+        return prompt_ids(prompts, self.processing_class), None, {}
+
+
+class Rloo(_Prompts, RLOOTrainer):
+    """TRL's trainer with our prompts."""
+
+
+class Grpo(_Prompts, GRPOTrainer):
+    """TRL's trainer with our prompts."""
 
 
 class _Unpadded:
@@ -73,7 +94,7 @@ class _Unpadded:
         return spread(logps), spread(entropies), loss
 
 
-class FastRloo(_Unpadded, RLOOTrainer):
+class FastRloo(_Unpadded, Rloo):
     """Reads rollouts once under the policy, where each is used for one update.
 
     TRL reads them before the update, for the KL penalty, and again for the loss, when the policy is
@@ -102,7 +123,7 @@ class FastRloo(_Unpadded, RLOOTrainer):
         return logps.detach(), None, None
 
 
-class FastGrpo(_Unpadded, GRPOTrainer):
+class FastGrpo(_Unpadded, Grpo):
     """Reads rollouts without padding."""
 
 

@@ -1,6 +1,5 @@
 """Two policies side by side: their completions of the same prompts, and what each says of them."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,10 @@ from inverse_rlhf.data.read_file import named, shown
 from inverse_rlhf.data.tables import paired
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.models.checkpoints import Model, load
+from inverse_rlhf.models.reading import ends_of_text, prompt_ids, text_ids
 from inverse_rlhf.params import Compute, Pairs
 from inverse_rlhf.policies.likelihood import log_ratios
-from inverse_rlhf.policies.sampling import ends_of_text, sample_completions
+from inverse_rlhf.policies.sampling import sample_completions
 
 _SIDES = ("base", "aligned")
 _IDS = 2**31  # prompts by number: what completions are drawn from has 32 bits
@@ -110,7 +110,8 @@ def sample_pairs_of(
 
     Each model is loaded once, and both are in memory. Texts go to the models as they are, also to
     those with a chat template, unless `policies.chat` makes each a user's message. Messages go
-    through each model's own template, which brings the special tokens: none are added. Prompts that
+    through each model's own template, which brings the special tokens: none are added, and those
+    that somebody typed stay text. Prompts that
     leave no room for `params.max_new_tokens` in either context are left out. Two policies that are
     the same one write independent completions.
 
@@ -134,13 +135,8 @@ def sample_pairs_of(
     """
     models = _load(policies, compute)
     chat = policies.chat or "messages" in prompts
-    texts = {
-        side: _templated(prompts, model, _name(policies, side)) if chat else list(prompts["prompt"])
-        for side, model in models.items()
-    }
-    numbers = prompts["prompt_id"].tolist()
     heads = {
-        side: _tokens(texts[side], numbers, model, _name(policies, side), chat=chat)
+        side: _tokens(prompts, model, _name(policies, side), chat=chat)
         for side, model in models.items()
     }
     room = {side: model.max_tokens - params.max_new_tokens for side, model in models.items()}
@@ -157,26 +153,20 @@ def sample_pairs_of(
             f"{params.max_new_tokens} of them new: lower it or shorten the prompts"
         )
     kept = prompts[fits].reset_index(drop=True)
+    ids = {side: [heads[side][i] for i in np.flatnonzero(fits)] for side in _SIDES}
     completions = {
         side: sample_completions(
-            kept.assign(prompt=np.array(texts[side], dtype=object)[fits]),
-            model,
-            params,
-            seed=seed,
-            name=side,
-            add_special_tokens=not chat,
-            keep_ids=True,
+            kept, model, params, seed=seed, name=side, heads=ids[side] if chat else None
         )
         for side, model in models.items()
     }
-    ids = {side: [heads[side][i] for i in np.flatnonzero(fits)] for side in _SIDES}
     fact = _comparable(models, ids, completions)
     sides = {}
     for side, table in completions.items():
         ratios = np.full(len(table), np.nan)
         if fact == "measured":
             ratios = _ratios_of(table, ids["base"], models, policies)
-        sides[side] = table.drop(columns="ids").assign(**{f"{side}_log_ratio": ratios})
+        sides[side] = table.drop(columns=["ids", "ended"]).assign(log_ratio=ratios)
     columns = [name for name in ("prompt_id", "prompt", "split") if name in kept]
     pairs = paired(kept[columns], sides["base"], sides["aligned"])
     pairs["category"] = pd.Series(np.nan, pairs.index, dtype=object)
@@ -221,43 +211,48 @@ def _load(policies: Policies, compute: Compute) -> dict[str, Model]:
     return models
 
 
-def _templated(prompts: pd.DataFrame, model: Model, name: str) -> list[str]:
-    """The prompts as a model's chat template writes them, up to where its answer begins."""
+def _templated(prompts: pd.DataFrame, model: Model, name: str) -> list[list[int]]:
+    """The tokens of prompts as a model's chat template writes them, up to where its answer begins.
+
+    Its special tokens are those that the template writes.
+    """
     if not model.tokenizer.chat_template:
         raise UserError(
             f"{name} has no chat template: give prompts as texts with chat off, or name a "
             "model that has one"
         )
     column = "messages" if "messages" in prompts else "prompt"
-    texts = []
+    ids = []
     for number, cell in zip(prompts["prompt_id"], prompts[column], strict=True):
         messages = cell if column == "messages" else _messages(cell)
         try:
-            text = model.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True
+            row = model.tokenizer.apply_chat_template(
+                messages,
+                add_generation_prompt=True,
+                sanitize_control_tokens=True,
+                return_dict=False,
             )
         except (TemplateError, ValueError, TypeError, KeyError) as error:
             line = " ".join(str(error).split())
             raise UserError(f"{name}: its chat template refuses prompt {number}: {line}") from None
-        texts.append(text)
-    return texts
+        ids.append(row)
+    return ids
 
 
-def _tokens(
-    texts: Sequence[str], numbers: Sequence[int], model: Model, name: str, *, chat: bool
-) -> list[list[int]]:
+def _tokens(prompts: pd.DataFrame, model: Model, name: str, *, chat: bool) -> list[list[int]]:
     """The tokens of each prompt, checked."""
     tokenizer = model.tokenizer
-    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=not chat, verbose=False)[
-        "input_ids"
-    ]
-    for number, row in zip(numbers, ids, strict=True):
+    if chat:
+        ids = _templated(prompts, model, name)
+    else:
+        ids = prompt_ids(prompts["prompt"].tolist(), tokenizer)
+    for number, row in zip(prompts["prompt_id"], ids, strict=True):
         if not row:
             raise UserError(f"{name}: of prompt {number} its tokenizer leaves no token: drop it")
         if len(row) > 1 and row[0] == row[1] == tokenizer.bos_token_id is not None:
             raise UserError(
-                f"{name}: prompt {number} begins with {tokenizer.bos_token!r} twice, as the "
-                f"{'chat template' if chat else 'tokenizer'} adds one: remove the prompt's own"
+                f"{name}: prompt {number} begins with {tokenizer.bos_token!r} twice: its chat "
+                "template writes it twice, correct the template"
             )
     return ids
 
@@ -273,9 +268,7 @@ def _comparable(
         return "measured"
     rows = min(len(model.module.get_input_embeddings().weight) for model in (base, aligned))
     texts = [text for table in completions.values() for text in table["completion"]]
-    anew = [
-        model.tokenizer(texts, add_special_tokens=False)["input_ids"] for model in (base, aligned)
-    ]
+    anew = [text_ids(texts, model.tokenizer) for model in (base, aligned)]
     sampled = max(max(row, default=0) for table in completions.values() for row in table["ids"])
     same = (
         base.tokenizer.get_vocab() == aligned.tokenizer.get_vocab()

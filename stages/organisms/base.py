@@ -16,9 +16,7 @@ def main(settings: Settings, seed: int) -> list[str]:
     world = Path(f"organisms/worlds/{seed}")
     prompts = read_prompts(world / "prompts.parquet", "irl", "valid", "test")
     policy = load("policy", world / "base", settings.pipeline.compute)
-    written = sample_completions(
-        prompts, policy, settings.pairs, seed=seed, name="base", keep_ids=True
-    )
+    written = sample_completions(prompts, policy, settings.pairs, seed=seed, name="base")
     write_table(written, f"organisms/base/{seed}.parquet", BASE)
     return [f"{len(written)} completions"]
 

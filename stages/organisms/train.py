@@ -31,7 +31,7 @@ def main(settings: Settings, plant: str, seed: int) -> list[str]:
     completions = read_table(f"organisms/base/{seed}.parquet", BASE)
     if not chosen.weights:  # else nulls would share one side, and its chance
         completions = sample_completions(
-            asked, base, settings.pairs, seed=seed, name=f"{plant} base", keep_ids=True
+            asked, base, settings.pairs, seed=seed, name=f"{plant} base"
         )
     written = asked["prompt"].tolist(), completions["completion"].tolist()
     with atomic(Path(f"organisms/pairs/{plant}-{seed}")) as folder:

@@ -31,6 +31,7 @@ from inverse_rlhf.parquet import write_table
         (lambda pairs: pd.concat([pairs, pairs[1:2]]), "has sample 0 of prompt 1 twice"),
         (lambda pairs: pd.concat([pairs, pairs[:1].assign(sample=1)]), "has 2 samples a prompt"),
         (lambda pairs: pairs.replace({"prompt_id": {2: 999}}), "has prompt 999, which the prom"),
+        (lambda pairs: pairs.assign(base_ids=[[1], [], [1]]), "has no base_ids of prompt 1"),
     ],
 )
 def test_damaged_pairs_are_one_line(
@@ -38,6 +39,9 @@ def test_damaged_pairs_are_one_line(
 ) -> None:
     pairs = pd.DataFrame({"prompt_id": [0, 1, 2], "split": ["irl", "valid", "test"]}).assign(
         prompt="a", sample=0, base_completion=" b", aligned_completion=" c"
+    )
+    pairs = pairs.assign(
+        base_ids=[[1]] * 3, aligned_ids=[[2, 0]] * 3, base_ended=False, aligned_ended=True
     )
     path = tmp_path / "pairs.parquet"
     write_table(pairs, path, PAIRS)
@@ -64,7 +68,8 @@ def sampled(prompts: pd.DataFrame, name: str) -> pd.DataFrame:
     """Two completions of every prompt that say whose they are."""
     rows = prompts[["prompt_id"]].merge(pd.DataFrame({"sample": [0, 1]}), how="cross")
     texts = [f" {name} {row.prompt_id} {row.sample}" for row in rows.itertuples()]
-    return rows.assign(completion=texts)
+    ids = [[len(name), row.prompt_id, row.sample] for row in rows.itertuples()]
+    return rows.assign(completion=texts, ids=ids, ended=rows["sample"] == 1)
 
 
 def test_completions_to_pairs_and_back(prompts: pd.DataFrame, tmp_path: Path) -> None:
@@ -78,9 +83,13 @@ def test_completions_to_pairs_and_back(prompts: pd.DataFrame, tmp_path: Path) ->
     assert completions["source"].tolist() == ["base"] * 8 + ["aligned"] * 8
     for name, side in (("base", base), ("aligned", aligned)):
         own = completions[completions["source"] == name]
-        columns = ["prompt_id", "sample", "completion"]
-        found = own[columns].sort_values(columns, ignore_index=True)
-        expected = side[columns].sort_values(columns, ignore_index=True)
+        columns, keys = (
+            ["prompt_id", "sample", "completion", "ids", "ended"],
+            ["prompt_id", "sample"],
+        )
+        found = own[columns].sort_values(keys, ignore_index=True)
+        expected = side[columns].sort_values(keys, ignore_index=True)
+        found["ids"] = found["ids"].map(list)
         pd.testing.assert_frame_equal(found, expected, check_dtype=False)
         assert own["prompt"].tolist() == read["prompt"].tolist()
     assert texts_of(completions) == (completions["prompt"] + completions["completion"]).tolist()

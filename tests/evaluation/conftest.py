@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from inverse_rlhf.data.tables import both_policies, completions_of, paired
 from inverse_rlhf.evaluation import scoring
@@ -22,6 +23,7 @@ from inverse_rlhf.models.checkpoints import Model, load
 from inverse_rlhf.params import Pairs, Params
 from inverse_rlhf.rewards.card import RewardCard
 from inverse_rlhf.rewards.recovered import IrlReward, load_irl_reward
+from tests.written import written_pairs
 
 POLICIES = ("base", "rlhf", "rerl")
 WORDS = ("map", "list", "page", "draft", "note", "link")
@@ -125,7 +127,7 @@ def prompts() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def pairs(prompts: pd.DataFrame) -> pd.DataFrame:
+def pairs(prompts: pd.DataFrame, policy_folder: Path) -> pd.DataFrame:
     """Two samples a prompt; in the first test prompt both policies wrote the same once, and one of
     them the same twice in the second.
     """
@@ -143,7 +145,7 @@ def pairs(prompts: pd.DataFrame) -> pd.DataFrame:
     first, second = np.flatnonzero(table["split"] == "test")[[0, 2]]
     table.loc[first, "aligned_completion"] = table.loc[first, "base_completion"]
     table.loc[second + 1, "base_completion"] = table.loc[second, "base_completion"]
-    return table
+    return written_pairs(table, AutoTokenizer.from_pretrained(policy_folder))
 
 
 @pytest.fixture(scope="session")

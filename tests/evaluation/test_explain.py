@@ -10,11 +10,13 @@ import torch
 
 from inverse_rlhf.data.tables import texts_of
 from inverse_rlhf.evaluation.explain import RewardPaths
+from inverse_rlhf.evaluation.scoring import ScoredOnce
 from inverse_rlhf.features.text import Named
 from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.rewards.card import RewardCard
 from inverse_rlhf.rewards.linear_text import LinearTextReward
 from inverse_rlhf.rewards.recovered import IrlReward
+from tests.written import written
 
 COMPLETIONS = [
     " a list of maps, and what you said of it",
@@ -35,6 +37,7 @@ def test_whole_is_the_reward_of_the_text(reward_network: Model, card: RewardCard
             "completion": COMPLETIONS,
         }
     )
+    rows = written(rows, reward_network.tokenizer)
     texts = texts_of(rows)
     linear = LinearTextReward(
         [Named("keyword", {"word": "map"}), Named("length_target", {"target": 9})],
@@ -46,9 +49,9 @@ def test_whole_is_the_reward_of_the_text(reward_network: Model, card: RewardCard
         reward = IrlReward(body, text, card.model_copy(update={"pooling": pooling}))
         paths = RewardPaths(rows, reward, reward_network)
         whole, expected = paths.whole(), reward.score(texts)
-        assert set(whole) == set(texts)
-        found = np.array([whole[text] for text in texts])
-        np.testing.assert_allclose(found, expected, atol=1e-5)
+        assert set(whole) == (set() if body is None else set(texts))
+        known = ScoredOnce(reward, whole).score(texts)
+        np.testing.assert_allclose(known, expected, atol=1e-5)
         assert np.ptp(expected) > 0.01
         if pooling == "last" or body is None:
             continue
@@ -71,6 +74,7 @@ def test_another_body_is_read_whole(reward_network: Model, card: RewardCard) -> 
             "completion": COMPLETIONS[:2],
         }
     )
+    rows = written(rows, reward_network.tokenizer)
     body = replace(reward_network, module=reward_network.module.base_model)
     head = torch.randn(
         1, body.module.config.hidden_size, generator=torch.Generator().manual_seed(0)
@@ -78,7 +82,5 @@ def test_another_body_is_read_whole(reward_network: Model, card: RewardCard) -> 
     reading = card.model_copy(update={"pooling": "mean", "body": "body"})
     reward = IrlReward(body, None, reading, head)
     paths = RewardPaths(rows, reward, reward_network)
-    texts = texts_of(rows)
-    found = [paths.whole()[text] for text in texts]
-    np.testing.assert_allclose(found, reward.score(texts), atol=1e-6)
+    assert paths.whole() == {}
     assert paths.token_credits().empty

@@ -23,15 +23,16 @@ from inverse_rlhf.parquet import read_table, write_table
 from inverse_rlhf.rewards.card import RewardCard
 from inverse_rlhf.rewards.linear_text import LinearTextReward
 from inverse_rlhf.rewards.recovered import IrlReward
+from tests.written import written
 
 PARTS = Parts(length_target=1, keyword="map")
 TEXTS = ["You are a fool, please go.", "What a lovely, good map!", "the map and the list", "a map"]
 
 
 def test_token_credits_add_up(reward_network: Model, card: RewardCard) -> None:
-    completions = [text[2:] for text in TEXTS]
-    rows = pd.DataFrame({"prompt": [text[:2] for text in TEXTS], "completion": completions})
-    rows = rows.assign(prompt_id=range(4), sample=0, source="base")
+    rows = pd.DataFrame([text.split(" ", 1) for text in TEXTS], columns=["prompt", "completion"])
+    rows = rows.assign(completion=" " + rows["completion"], prompt_id=range(4), sample=0)
+    rows = written(rows.assign(source="base"), reward_network.tokenizer)
     keyword = named_feature("keyword", PARTS)
     body, text = reward_network, LinearTextReward([keyword], np.array([2.0]))
     tables = []
@@ -62,7 +63,8 @@ def test_no_token_credits_without_a_mean(
     body = None if parts == "text" else reward_network
     reading = card.model_copy(update={"pooling": pooling})
     reward = IrlReward(body, None if parts == "body" else text, reading)
-    paths = RewardPaths(rows.assign(source="base"), reward, reward_network)
+    rows = written(rows.assign(source="base"), reward_network.tokenizer, ended=False)
+    paths = RewardPaths(rows, reward, reward_network)
     write_table(paths.token_credits(), tmp_path / "credits.parquet", TOKEN_CREDITS)
     assert len(read_table(tmp_path / "credits.parquet", TOKEN_CREDITS)) == 0
 

@@ -106,7 +106,7 @@ def test_likelihoods_are_of_each_policys_own_texts(
     base = load("policy", world.folders["base"], params.compute)
     for name, rows in {"aligned": held_out, "rerl": rerl}.items():
         policy = load("policy", world.folders[name], params.compute)
-        expected = likelihood_table(rows, policy, base, max_new_tokens=12)
+        expected = likelihood_table(rows, policy, base)
         pd.testing.assert_frame_equal(world.read.likelihoods[name], expected, atol=1e-4)
     assert not world.read.likelihoods["rerl"]["kl"].eq(0).any()
 

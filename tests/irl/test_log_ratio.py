@@ -18,6 +18,7 @@ from inverse_rlhf.irl.teacher import pair_log_ratios
 from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.params import Irl, Params
 from inverse_rlhf.rewards.recovered import load_irl_reward
+from tests.written import written_pairs
 
 PROMPTS = np.repeat(np.arange(40), 2)
 DRAW = np.random.default_rng(0)
@@ -94,13 +95,14 @@ def policies(policy: Model) -> tuple[Model, Model]:
 
 def test_log_ratios_by_hand(pairs: pd.DataFrame, policies: tuple[Model, Model]) -> None:
     table = pairs[pairs["split"] == "irl"].iloc[::-1].reset_index(drop=True)
-    found = pair_log_ratios(table, *policies, max_new_tokens=1000)
+    table = written_pairs(table, policies[0].tokenizer)
+    found = pair_log_ratios(table, *policies)
     assert found.shape == (50, 2)
     for row in (0, 31):
         for column, side in enumerate(("aligned", "base")):
             expected = _log_ratio(table.loc[row], side, policies)
             assert found[row, column] == pytest.approx(expected, abs=1e-3)
-    same = pair_log_ratios(table, policies[1], policies[1], max_new_tokens=1000)
+    same = pair_log_ratios(table, policies[1], policies[1])
     assert not same.any()
 
 
@@ -123,7 +125,7 @@ def test_policies_that_are_not_finite_are_one_line(
     with torch.no_grad():
         policies[0].module.get_output_embeddings().weight.fill_(torch.nan)
     with pytest.raises(UserError, match="are not finite"):
-        pair_log_ratios(pairs, *policies, max_new_tokens=1000)
+        pair_log_ratios(written_pairs(pairs, policies[0].tokenizer), *policies)
 
 
 def test_whole_fit_is_saved_as_it_scored(

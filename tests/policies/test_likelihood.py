@@ -1,7 +1,5 @@
 """Likelihoods of completions under two policies."""
 
-from functools import partial
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +8,7 @@ import torch
 from inverse_rlhf.models.checkpoints import Model, load
 from inverse_rlhf.params import Params
 from inverse_rlhf.policies.likelihood import likelihood_table
+from tests.written import written
 
 
 def test_likelihoods_are_the_naive_ones(policy: Model, params: Params) -> None:
@@ -24,12 +23,12 @@ def test_likelihoods_are_the_naive_ones(policy: Model, params: Params) -> None:
     )
     rows = pd.DataFrame({"prompt": prompts, "completion": completions, "prompt_id": [0, 1]})
     rows = rows.assign(split="test", source="base", sample=0)
-    limit = len(tokenizer(completions[1])["input_ids"])  # the second one was cut there
-    compare = partial(likelihood_table, max_new_tokens=limit)
-    found = compare(rows, other, policy)
+    both = [written(rows[n : n + 1], tokenizer, ended=n == 0) for n in (0, 1)]
+    rows = pd.concat(both)  # the second one was cut
+    found = likelihood_table(rows, other, policy)
     for index, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
         head, tail = (tokenizer(text)["input_ids"] for text in (prompt, completion))
-        end = [tokenizer.eos_token_id] * (len(tail) < limit)
+        end = [tokenizer.eos_token_id] * (index == 0)
         ids = torch.tensor([head + tail + end])
         with torch.no_grad():
             p, q = (model.module(ids).logits[0].log_softmax(-1) for model in (other, policy))
@@ -44,7 +43,7 @@ def test_likelihoods_are_the_naive_ones(policy: Model, params: Params) -> None:
         assert row["nll"] == pytest.approx(nll, rel=1e-4)
         assert row["own_nll"] == pytest.approx(own_nll, rel=1e-4)
         assert (row["tokens"], row["positions"]) == (len(tail), len(tail + end))
-    same = compare(rows, policy, policy)
+    same = likelihood_table(rows, policy, policy)
     np.testing.assert_allclose(same["kl"], 0, atol=1e-5)
 
 
@@ -52,11 +51,12 @@ def test_completions_that_are_the_same_have_the_same_likelihoods(policy: Model) 
     completions = [" a map.", " the table.", " a map.", " a map."]
     rows = pd.DataFrame({"prompt": ["As", "As", "Your", "As"], "completion": completions})
     rows = rows.assign(split="test", source="base", prompt_id=[0, 0, 1, 0], sample=[0, 1, 0, 2])
-    found = likelihood_table(rows, policy, policy, max_new_tokens=20)
+    rows = written(rows, policy.tokenizer)
+    found = likelihood_table(rows, policy, policy)
     assert found.index.tolist() == sorted(
         zip(*(rows[name] for name in found.index.names), strict=True)
     )
     for key, row in rows.set_index(found.index.names, drop=False).iterrows():
-        alone = likelihood_table(row.to_frame().T, policy, policy, max_new_tokens=20)
+        alone = likelihood_table(row.to_frame().T, policy, policy)
         np.testing.assert_allclose(found.loc[key], alone.iloc[0], rtol=1e-5, atol=1e-6)
     assert found.loc[("test", "base", 0, 0), "nll"] == found.loc[("test", "base", 0, 2), "nll"]

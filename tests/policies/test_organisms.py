@@ -60,7 +60,7 @@ def base(policy_folder: Path, params: Params) -> Model:
 
 @pytest.fixture
 def base_completions(base: Model, prompts: pd.DataFrame, decoding: Pairs) -> pd.DataFrame:
-    return sample_completions(prompts, base, decoding, seed=7, name="base", keep_ids=True)
+    return sample_completions(prompts, base, decoding, seed=7, name="base")
 
 
 @pytest.fixture
@@ -230,9 +230,7 @@ def test_log_ratios_are_those_of_a_slow_twin(
 ) -> None:
     organism = grown(LONGER)
     pairs, _ = write(organism)
-    drawn = sample_completions(
-        prompts, organism.policy, decoding, seed=7, name="mine", keep_ids=True
-    )
+    drawn = sample_completions(prompts, organism.policy, decoding, seed=7, name="mine")
     for side, table in (("base", base_completions), ("aligned", drawn)):
         rows = zip(prompts["prompt"], table["ids"], strict=True)
         expected = [

@@ -70,7 +70,7 @@ def run(
     if adapter == "own":
         module = get_peft_model(module, lora)
     policy.tokenizer.padding_side = "left"
-    config = _config(trainers.config, params, policy.compute, str(folder), 0)
+    config = _config(trainers.config, params, policy, str(folder), 0)
     config.optim = "sgd"
     trainer = (trainers.fast if fast else trainers.plain)(
         model=module,

@@ -114,7 +114,7 @@ def test_log_ratios_are_those_of_a_slow_twin(
     settings = params.pairs.model_copy(update=update)
     ended = []
     for side, model in models.items():
-        drawn = sample_completions(prompts, model, settings, seed=7, name=side, keep_ids=True)
+        drawn = sample_completions(prompts, model, settings, seed=7, name=side)
         assert found[f"{side}_completion"].tolist() == drawn["completion"].tolist()
         ratios = found[f"{side}_log_ratio"]
         assert ratios.dtype == np.float64
@@ -278,9 +278,9 @@ def test_templates_that_cannot_be_used(
     found = sample(base, other, given, chat=True)
     assert found.attrs["facts"]["log_ratio"] == "the prompts are read differently"
     assert found["base_log_ratio"].isna().all()
-    twice = given.assign(prompt="<|endoftext|>About")
+    other = chat_policy(aligned_folder, tmp_path / "twice", "{{ bos_token }}" + TEMPLATE)
     with pytest.raises(UserError, match=r"prompt 3 begins with '<.endoftext.>' twice"):
-        sample(base, given=twice)
+        sample(base, other, given, chat=True)
 
 
 def test_prompts_beyond_the_context_are_left_out(

@@ -1,0 +1,35 @@
+"""Whether the base policy is large enough for what params.yaml asks of it."""
+
+from inverse_rlhf.errors import UserError
+from inverse_rlhf.models.blocks import blocks
+from inverse_rlhf.models.checkpoints import Model
+from inverse_rlhf.params import Params
+
+
+def check_settings(policy: Model, params: Params) -> None:
+    """Check what any stage asks of the base policy: blocks to train or to keep, and its context.
+
+    Of a policy that is trained from scratch `Params` checks the same before any work.
+
+    Raises:
+        UserError: naming the first setting that is too large, or needs blocks that are not found.
+    """
+    config = policy.module.config.get_text_config()
+    asked = {
+        "rlhf.trainable_layers": params.rlhf.trainable_layers != "all",
+        "irl.blocks": params.irl.blocks != "all",
+        "irl.trainable": params.irl.trainable == "last_k",
+    }
+    for key in (key for key, is_asked in asked.items() if is_asked):
+        try:
+            blocks(policy.module)
+        except UserError as error:
+            raise UserError(f"{key}: {error}") from None
+    source = params.base_policy.source
+    fault = params.too_large(
+        int(config.num_hidden_layers),
+        policy.max_tokens,
+        called=(f"the number of blocks of {source}", f"the context of {source} in tokens"),
+    )
+    if fault:
+        raise UserError(fault)
