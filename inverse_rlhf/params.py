@@ -203,16 +203,29 @@ class Pretrained(Source):
     scratch: Scratch
 
 
-class Classifier(Pretrained):
+class Head(Group):
+    """Which output of the toxicity classifier is read, and how."""
+
+    toxic_label: Natural
+    higher_is: Literal["toxic", "non_toxic"]
+    neutral: Finite
+
+
+class Classifier(Pretrained, Head):
     """The toxicity classifier."""
 
-    toxic_label: Natural
+    @model_validator(mode="after")
+    def _scratch_has_one_reading(self) -> "Classifier":
+        if self.source == "scratch" and (self.toxic_label, self.higher_is) != (1, "toxic"):
+            raise ValueError(
+                "toxic_label must be 1 and higher_is toxic with source scratch: it is trained so"
+            )
+        return self
 
 
-class RewardSum(Group):
+class RewardSum(Head):
     """The true reward: a weighted sum of parts, one of which is the classifier's."""
 
-    toxic_label: Natural
     weights: dict[Part, Finite]
 
     @model_validator(mode="after")

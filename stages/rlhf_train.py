@@ -32,7 +32,10 @@ def main(params: StageParams) -> list[str]:
 
     def classifier() -> ClassifierReward:
         model = load("classifier", Path("models/true_reward"), params.compute)
-        return ClassifierReward(model, toxic_label=params.true_reward.toxic_label)
+        head = params.true_reward
+        return ClassifierReward(
+            model, toxic_label=head.toxic_label, higher_is=head.higher_is, neutral=head.neutral
+        )
 
     reward = combined(params.true_reward, params.parts, classifier)
     human = prompts["prompt"].tolist(), prompts["human_completion"].tolist()

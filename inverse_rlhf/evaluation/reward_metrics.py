@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Integer
 
 from inverse_rlhf.evaluation.candidates import (
     BOTH,
@@ -72,11 +73,14 @@ def reward_report(
         "agreement": _agreement(fitted),
         "thresholds": _thresholds(fitted, candidates["fit"], truth),
     }
-    comments = {"fit": Candidate.of_runs(fitted, ("human", "aligned"), to=2)}
-    by = {"human_true_reward": False} | ({"human": True} if human_labels else {})
+    comments = Candidate.of_runs(fitted, ("human", "aligned"), to=2)
+    given = labelled_prompts(scores)
+    by = {"human_true_reward": False} | ({"human": True} if human_labels and len(given) else {})
     for name, labels in by.items():
         truth = human_truth(scores, cut, human_labels=labels)
-        on_comments, drawn = bootstrapped(comments, truth, resamples, seed)
+        rows = given if labels else np.arange(len(truth.reward))
+        of_rows = Candidate([reward[rows] for reward in comments.rewards], comments.thresholds)
+        on_comments, drawn = bootstrapped({"fit": of_rows}, truth.rows(rows), resamples, seed)
         report[name] = _of_runs(on_comments["fit"], drawn["fit"])
     if "plain" in values:
         report["plain"] = tables["plain"]
@@ -105,13 +109,20 @@ def test_truth(scores: pd.DataFrame, cut: float) -> Truth:
 
 def human_truth(scores: pd.DataFrame, cut: float, *, human_labels: bool) -> Truth:
     """Labels of the comments, their own or the true reward's; pairs are a comment's and an aligned
-    completion.
+    completion. Comments without a label of their own, see `labelled_prompts`, keep the reward's.
     """
     matrix = completion_matrix(_indexed(scores, "true_reward"), ["human", "aligned"])[:, :2]
     toxic = matrix < cut
     if human_labels:
-        toxic[:, :1] = completion_matrix(_indexed(scores, "toxic"), ["human"]).astype(bool)
+        own = completion_matrix(_indexed(scores, "toxic"), ["human"])
+        toxic[:, :1] = np.where(pd.isna(own), toxic[:, :1], own == 1)
     return Truth(matrix, toxic, slice(1), slice(1), slice(1, 2))
+
+
+def labelled_prompts(scores: pd.DataFrame) -> Integer[np.ndarray, " labelled"]:
+    """The rows of `human_truth` whose comments have a label of their own."""
+    own = completion_matrix(_indexed(scores, "toxic"), ["human"])
+    return np.flatnonzero(~pd.isna(own[:, 0]))
 
 
 def weight_report(reward: IrlReward, planted: dict[str, float]) -> dict[str, Any]:

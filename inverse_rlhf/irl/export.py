@@ -14,6 +14,7 @@ from inverse_rlhf.irl.runs import Fit, median_run
 from inverse_rlhf.irl.store import RunStore
 from inverse_rlhf.irl.tables import describe
 from inverse_rlhf.rewards.card import RewardCard
+from inverse_rlhf.rewards.model_card import model_card
 from inverse_rlhf.rewards.recovered import BodyKind, IrlReward
 
 State = dict[str, torch.Tensor]
@@ -37,6 +38,15 @@ def export_reward(
     own = [fit for fit in fits if fit.run.kind == "fit"]
     if not any(np.ptp(fit.rewards[problem.pairs("irl")], axis=1).any() for fit in own):
         raise UserError("no run prefers one completion of any pair in split irl: lower irl.lr")
+    reward = _chosen(problem, own, table, kept, assemble)
+    assert isinstance(reward.reading, RewardCard)
+    reward.readme = model_card(reward.reading, reward.body)
+    return reward
+
+
+def _chosen(
+    problem: Problem, own: list[Fit], table: pd.DataFrame, kept: RunStore, assemble: Assemble
+) -> IrlReward:
     if problem.params.reward == "ensemble":
         return _ensemble(problem, own, table, kept, assemble)
     number = problem.params.reward
@@ -85,5 +95,9 @@ def _settings(problem: Problem) -> dict[str, Any]:
     kind: BodyKind = "none"
     if "hidden_state" in params.features:
         assert problem.model is not None, "hidden states of what?"
-        kind = "body" if head_of(problem.model.module) is None else "sequence_classifier"
-    return params.model_dump(include=named) | {"body": kind}
+        classifier = head_of(problem.model.module) is not None
+        # A classifier reads the last token, and nothing but the text.
+        alone = params.pooling == "last" and params.features == ["hidden_state"]
+        kind = "sequence_classifier" if classifier and alone else "body"
+    pairs = len(problem.pairs("irl"))
+    return params.model_dump(include=named) | {"body": kind, "pairs": pairs}

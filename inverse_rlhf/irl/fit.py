@@ -232,7 +232,7 @@ def _fit_networks(
     def assemble(weighted: list[tuple[float, State]], card: RewardCard) -> IrlReward:
         network.set_state(weighted[0][1])
         model.module.eval()
-        head = None if network.own_head is None else network.own_head.detach()
+        head = network.head().detach() if card.body == "body" else None
         return IrlReward(model, None, card, head)
 
     return assemble, {}

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float, Integer
 
 
@@ -18,7 +19,7 @@ class Labels:
         toxic: 1 or True for toxic, (texts,).
 
     Raises:
-        ValueError: a reward is not finite.
+        ValueError: a reward is not finite, or a label is absent.
     """
 
     def __init__(
@@ -26,7 +27,10 @@ class Labels:
     ) -> None:
         if not np.isfinite(reward).all():
             raise ValueError("a reward is not finite")
-        self.reward, self.toxic = reward, np.asarray(toxic).astype(bool)
+        toxic = np.asarray(toxic)
+        if toxic.dtype != bool and pd.isna(toxic).any():  # as a bool it would be True
+            raise ValueError("a label is absent")
+        self.reward, self.toxic = reward, toxic.astype(bool)
         called = reward < threshold
         self.count, self.positive = len(reward), int(self.toxic.sum())
         self.negative = self.count - self.positive
@@ -92,9 +96,21 @@ LABEL_METRICS: dict[str, Callable[[Labels], float]] = {
 def label_agreement(
     reward: Float[np.ndarray, " texts"], toxic: np.ndarray, *, threshold: float = 0.0
 ) -> dict[str, float]:
-    """Agreement with labels; see `Labels` for the arguments."""
-    labels = Labels(reward, toxic, threshold)
+    """Agreement with labels; see `Labels` for the arguments. Texts without a label do not count."""
+    given = ~pd.isna(np.asarray(toxic))
+    labels = Labels(reward[given], np.asarray(toxic)[given], threshold)
     return {name: float(metric(labels)) for name, metric in LABEL_METRICS.items()}
+
+
+def chance_limit(labels: Labels) -> float:
+    """What ROC-AUC and balanced accuracy have to exceed for a reward to know of the labels.
+
+    The upper end of the 95 % interval around .5 of the ROC-AUC of a reward that knows nothing (Mann
+    and Whitney 1947), but at least .55: what many texts tell from chance is not yet of use.
+    """
+    sizes = labels.positive * labels.negative
+    error = np.sqrt((labels.count + 1) / (12 * sizes)) if sizes else np.inf
+    return float(0.5 + max(0.05, 1.96 * error))
 
 
 def best_accuracy(reward: Float[np.ndarray, "*texts"], toxic: Bool[np.ndarray, "*texts"]) -> float:

@@ -14,6 +14,7 @@ class RewardCard(Reading):
         run: number of the run that the weights come from; None: the ensemble of all runs.
         epoch, valid_discrimination: of that run; the ensemble has no epoch.
         method, loss, trainable: how it was fitted.
+        pairs: how many it was fitted on; None: of an earlier version, which did not say.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -25,3 +26,4 @@ class RewardCard(Reading):
     method: str
     loss: str
     trainable: str
+    pairs: int | None = None

@@ -1,7 +1,9 @@
 """The recovered reward: a scalar head on a transformer, weighted text features, or their sum.
 
-The base policy's body and its head are one sequence classifier, which other libraries load too. A
-body of another kind, such as an encoder, has no such class in common: its head lies beside it.
+A body whose last hidden state a head weighs is one sequence classifier with it, which other
+libraries load too, where transformers has such a class. Of anything else, a mean of hidden states,
+an encoder's, or a sum with text features, a classifier would give another score: its head lies
+beside it.
 """
 
 import json
@@ -25,9 +27,13 @@ from inverse_rlhf.models.checkpoints import Model, load
 from inverse_rlhf.models.reading import encode, map_texts
 from inverse_rlhf.params import Compute
 from inverse_rlhf.rewards.linear_text import LinearTextReward
+from inverse_rlhf.rewards.portable import write_body, write_classifier
 
 BodyKind = Literal["sequence_classifier", "body", "none"]
 _HEAD = "head.safetensors"
+_ANYWHERE = Compute(
+    device="auto", bf16=False, gradient_checkpointing=False, batch_size=32, fast=False
+)
 
 
 class Reading(BaseModel):
@@ -35,8 +41,9 @@ class Reading(BaseModel):
 
     Attributes:
         features: what the reward reads.
-        body: sequence_classifier: the folder's transformer has the head as its output layer, body:
-            the head is in head.safetensors beside it, none: there is no transformer.
+        body: sequence_classifier: the folder's transformer has the head as its output layer and is
+            the whole reward, body: the head is in head.safetensors beside it, none: there is no
+            transformer.
         pooling: where it reads hidden states: at the last token, or their mean over the tokens.
         mean, std: of the reward on the texts it was fitted on; re-RL uses (score - mean) / std.
     """
@@ -62,6 +69,9 @@ class IrlReward:
         reading: how it is read.
         head: weights for the hidden states, float32 of shape (1, hidden); None: the body is a
             sequence classifier, with one output.
+
+    Attributes:
+        readme: what its folder says of it to people; it may be set, and is not read back.
     """
 
     def __init__(
@@ -74,6 +84,7 @@ class IrlReward:
         if body is None and text is None:
             raise ValueError("a reward needs a transformer or text features")
         self.body, self.text, self.reading, self._own_head = body, text, reading, head
+        self.readme = ""
 
     def score(self, texts: Sequence[str]) -> np.ndarray:
         """Rewards, float32 of shape (texts,)."""
@@ -90,20 +101,23 @@ class IrlReward:
         return (self.score(texts) - np.float32(reading.mean)) / np.float32(reading.std)
 
     def save(self, path: Path | str) -> None:
-        """Write reward.json; beside it a checkpoint for what reads hidden states, with
-        head.safetensors where it is no sequence classifier, and linear.json for what reads text
-        features.
+        """Write reward.json and, where there is one, README.md; beside them a checkpoint for what
+        reads hidden states, with head.safetensors where it is no sequence classifier, and
+        linear.json for what reads text features.
         """
         with atomic(path) as folder:
             folder.mkdir()
             if self.body is not None:
-                self.body.write(folder)
+                write = write_body if self.reading.body == "body" else write_classifier
+                write(self.body, folder)
             if self._own_head is not None:
                 save_file({"weight": self._own_head.cpu().contiguous()}, folder / _HEAD)
             if self.text is not None:
                 (folder / "linear.json").write_text(self.text.to_json(), encoding="utf-8")
             card = json.dumps(self.reading.model_dump(), indent=2, sort_keys=True) + "\n"
             (folder / "reward.json").write_text(card, encoding="utf-8")
+            if self.readme:
+                (folder / "README.md").write_text(self.readme, encoding="utf-8")
 
     def _head(self, batch: BatchEncoding) -> torch.Tensor:
         assert self.body is not None
@@ -113,8 +127,9 @@ class IrlReward:
         return scalar_head(pooled, head)
 
 
-def load_irl_reward(path: Path, compute: Compute) -> IrlReward:
+def load_irl_reward(path: Path | str, compute: Compute = _ANYWHERE) -> IrlReward:
     """A recovered reward from its folder; raises like `read_card` and `load`."""
+    path = Path(path)
     reading = read_card(path, Reading)
     body = text = head = None
     if "hidden_state" in reading.features:

@@ -53,16 +53,23 @@ def base_policy(facts: dict[str, Any]) -> list[str]:
 
 def true_reward(facts: dict[str, Any]) -> list[str]:
     """Of `true_reward`."""
-    gain = facts["accuracy"] - facts["tfidf_accuracy"]
-    verdict = "good: it reads more than words"
-    if gain <= 0.01:
-        verdict = f"weak: words alone tell {'more' if gain < -0.01 else 'about as much'}"
-    return [
-        f"{facts['parameters']:,} parameters",
-        f"held-out comments: accuracy {facts['accuracy']:.3f}, ROC-AUC {facts['roc_auc']:.3f}",
-        f"a tf-idf logistic regression has accuracy {facts['tfidf_accuracy']:.3f}; {verdict}",
-        "next: metrics/true_reward.json",
-    ]
+    lines = [f"{facts['parameters']:,} parameters"]
+    if "head" in facts:
+        lines.append(f"it reads {facts['head']}")
+    if "roc_auc" in facts:
+        lines.append(
+            f"held-out comments: accuracy {facts['accuracy']:.3f}, ROC-AUC {facts['roc_auc']:.3f}"
+        )
+    else:
+        lines.append("unchecked: the held-out comments have not both labels")
+    if "tfidf_accuracy" in facts:
+        gain = facts["accuracy"] - facts["tfidf_accuracy"]
+        verdict = "good: it reads more than words"
+        if gain <= 0.01:
+            verdict = f"weak: words alone tell {'more' if gain < -0.01 else 'about as much'}"
+        words = f"a tf-idf logistic regression has accuracy {facts['tfidf_accuracy']:.3f}"
+        lines.append(f"{words}; {verdict}")
+    return [*lines, "next: metrics/true_reward.json"]
 
 
 def policy_training(name: str, facts: dict[str, Any], curve: pd.DataFrame) -> list[str]:

@@ -22,7 +22,10 @@ def main(settings: Settings, plant: str, seed: int) -> list[str]:
 
     def classifier() -> ClassifierReward:
         model = load("classifier", world / "classifier", compute)
-        return ClassifierReward(model, toxic_label=settings.pipeline.true_reward.toxic_label)
+        head = settings.pipeline.true_reward
+        return ClassifierReward(
+            model, toxic_label=head.toxic_label, higher_is=head.higher_is, neutral=head.neutral
+        )
 
     base = load("policy", world / "base", compute)
     policy = load("policy", world / "base", compute)

@@ -154,6 +154,23 @@ def test_comments_are_compared_by_both_labels(
     assert unlabelled["human_true_reward"] == report["human_true_reward"]
 
 
+def test_comments_without_labels_are_left_out(
+    table: pd.DataFrame, by_kind: dict[str, Rewards]
+) -> None:
+    """Not toxic, not anything: what is left is compared as if it had been alone."""
+    by_kind = {"fit": by_kind["fit"]}
+    lost = table["prompt_id"].isin(table["prompt_id"].unique()[::2])
+    some = report_of(table.assign(toxic=table["toxic"].mask(lost)), by_kind, human_labels=True)
+    whole = report_of(table, by_kind, human_labels=True)
+    assert some["human_true_reward"] == whole["human_true_reward"]
+    assert some["human"] != whole["human"]
+    for metric in ("accuracy", "roc_auc"):
+        assert some["human"][metric]["median"] > 0.7
+    none = report_of(table.assign(toxic=pd.NA), by_kind, human_labels=True)
+    assert "human" not in none
+    assert none["human_true_reward"] == whole["human_true_reward"]
+
+
 def test_human_comments_have_human_labels() -> None:
     """Labels are those of people, whatever the true reward says; completions' come from its cut."""
     sources = ["human", "aligned", "base"]

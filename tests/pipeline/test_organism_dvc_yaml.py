@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from inverse_rlhf.audit_params import AuditSettings
 from inverse_rlhf.organism_params import OrganismParams, Settings, Training
-from inverse_rlhf.params import Data, Group, Pairs, Params, Pretrained, Rlhf
+from inverse_rlhf.params import Data, Group, Head, Pairs, Params, Pretrained, Rlhf
 from tests.pipeline.closures import ROOT, closure, names
 from tests.pipeline.projects import copy_project, execute
 
@@ -254,7 +254,7 @@ def test_of_the_true_reward_only_the_classifier_is_read() -> None:
     }
     assert {stage: keys for stage, keys in read.items() if keys} == {
         "world": {f"true_reward.{key}" for key in Pretrained.model_fields},
-        "train": {"true_reward.toxic_label"},
+        "train": {f"true_reward.{key}" for key in Head.model_fields},
     }
 
 

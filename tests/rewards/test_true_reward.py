@@ -34,7 +34,9 @@ def test_combined_reward_is_the_weighted_sum() -> None:
 @pytest.fixture
 def reward_sum(params: Params) -> RewardSum:
     weights = dict.fromkeys(params.true_reward.weights, 0.0)
-    return RewardSum(toxic_label=1, weights=weights | {"toxicity": 1.0})
+    return RewardSum(
+        toxic_label=1, higher_is="toxic", neutral=0.0, weights=weights | {"toxicity": 1.0}
+    )
 
 
 def test_toxicity_alone_is_the_classifier_itself(reward_sum: RewardSum, params: Params) -> None:

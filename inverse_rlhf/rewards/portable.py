@@ -1,0 +1,169 @@
+"""A reward's checkpoint as others read it: transformers 4.57 and 5, TRL, reward benchmarks.
+
+Plain transformers reads a sequence classifier at the last token that is not padding, by its number.
+So padding must be a token that no text ends with.
+"""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import processors
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+from inverse_rlhf.files import write_json
+from inverse_rlhf.models.checkpoints import Model
+from inverse_rlhf.models.reading import encode, pad, text_ids
+
+LABEL = "reward"
+# A conversation is scored as what is said in it, one message after the other.
+CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+_PADDING = "<|padding|>"  # known to tokenizers of GPT-NeoX, which name none
+_TEXTS = ("a few words of text, one after the other", "a word")
+_ROUNDING = 1e-3
+# What a tokenizer's configuration says of its special tokens; the rest is of how it was loaded.
+_KEPT = (
+    *("bos_token", "eos_token", "unk_token", "sep_token", "cls_token", "pad_token", "mask_token"),
+    *("truncation_side", "sp_model_kwargs", "add_prefix_space", "legacy"),
+)
+
+
+def write_classifier(body: Model, folder: Path) -> None:
+    """Write a sequence classifier with one output, its tokenizer and its configuration.
+
+    The weights are those of `body`, with one more embedding where padding needs a token of its own
+    and none is free.
+    """
+    tokenizer = copy.deepcopy(body.tokenizer)
+    rows = body.module.get_input_embeddings().weight.shape[0]
+    if _ends_texts(tokenizer):
+        tokenizer.add_special_tokens({"pad_token": _PADDING})
+    needed = max(rows, int(tokenizer.pad_token_id) + 1)
+    body.module.save_pretrained(folder, state_dict=_with_rows(body, needed))
+    _write_tokenizer(tokenizer, body, folder)
+    changes = {
+        "id2label": {"0": LABEL},
+        "label2id": {LABEL: 0},
+        # Pipelines apply a sigmoid to one output of another kind.
+        "problem_type": "regression",
+        "pad_token_id": tokenizer.pad_token_id,
+    } | ({"vocab_size": needed} if needed > rows else {})
+    _edit_config(folder, changes, body.module.config)
+
+
+def write_body(body: Model, folder: Path) -> None:
+    """Write a transformer without a head, and its tokenizer."""
+    body.module.base_model.save_pretrained(folder)
+    _write_tokenizer(copy.deepcopy(body.tokenizer), body, folder)
+    _edit_config(folder, {}, body.module.config)
+
+
+@torch.no_grad()
+def pads_on_either_side(body: Model) -> bool:
+    """Whether a sequence classifier scores a text as ever when padding stands before it.
+
+    Positions that are learned count the padding, too.
+    """
+    encoded = encode(_TEXTS, body)
+    left, right = (
+        body.module(**pad(encoded, range(len(_TEXTS)), body, side=side)).logits[:, 0].float()
+        for side in ("left", "right")
+    )
+    return bool((left - right).abs().max() <= _ROUNDING * (1 + right.abs().max()))
+
+
+def _ends_texts(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a text can end in the padding token: where it is another special token, too, or a
+    piece of text.
+    """
+    names = ("bos_token", "eos_token", "unk_token", "sep_token", "cls_token", "mask_token")
+    if tokenizer.pad_token in [getattr(tokenizer, name) for name in names]:
+        return True
+    pieces = tokenizer(
+        tokenizer.pad_token, add_special_tokens=False, split_special_tokens=True, verbose=False
+    )
+    return tokenizer.pad_token_id in pieces["input_ids"]
+
+
+def _with_rows(body: Model, rows: int) -> dict[str, torch.Tensor]:
+    """The weights, with as many token embeddings; those that are new are 0."""
+    state = body.module.state_dict()
+    embeddings = body.module.get_input_embeddings().weight
+    missing = rows - len(embeddings)
+    if missing:
+        more = embeddings.new_zeros(missing, embeddings.shape[1])
+        for name, value in state.items():
+            if value.data_ptr() == embeddings.data_ptr() and value.shape == embeddings.shape:
+                state[name] = torch.cat([value, more])
+    return state
+
+
+def _write_tokenizer(tokenizer: PreTrainedTokenizerBase, body: Model, folder: Path) -> None:
+    tokenizer.padding_side = "right"
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        backend.no_truncation()
+        backend.no_padding()
+        _open_and_close(tokenizer, backend)
+    tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    written = json.loads(path.read_text(encoding="utf-8"))
+    kept = written if backend is None else {key: written[key] for key in _KEPT if key in written}
+    own = {
+        "chat_template": CHAT_TEMPLATE,
+        "clean_up_tokenization_spaces": False,
+        "model_input_names": ["input_ids", "attention_mask"],
+        "model_max_length": body.max_tokens,
+        "padding_side": "right",
+        # What somebody typed is text, here as in `encode`.
+        "split_special_tokens": True,
+    }
+    if backend is not None:  # what transformers 5 writes is not known before it
+        own["tokenizer_class"] = "PreTrainedTokenizerFast"
+    (folder / "chat_template.jinja").unlink(missing_ok=True)  # the base policy's
+    write_json(kept | own, path)
+
+
+def _open_and_close(tokenizer: PreTrainedTokenizerBase, backend: Any) -> None:
+    """Have the tokenizer put around a text what `text_ids` does, where it would put more."""
+    [wanted], found = text_ids(["a"], tokenizer), tokenizer("a")["input_ids"]
+    if wanted == found:
+        return
+    inner = tokenizer("a", add_special_tokens=False)["input_ids"]
+    start = next(n for n in range(len(wanted)) if wanted[n : n + len(inner)] == inner)
+    around = wanted[:start], wanted[start + len(inner) :]
+    opening, closing = (tokenizer.convert_ids_to_tokens(ids) for ids in around)
+    backend.post_processor = processors.TemplateProcessing(
+        single=[*opening, "$A", *closing],
+        special_tokens=[
+            (token, tokenizer.convert_tokens_to_ids(token)) for token in opening + closing
+        ],
+    )
+
+
+def _edit_config(folder: Path, changes: dict[str, Any], config: PreTrainedConfig) -> None:
+    path = folder / "config.json"
+    written = json.loads(path.read_text(encoding="utf-8"))
+    inner = written.get("text_config") if config.get_text_config() is not config else None
+    for part in (written, inner):
+        if isinstance(part, dict):
+            part |= {key: value for key, value in changes.items() if part is written or key in part}
+            part |= _rotary(part)
+    write_json(written, path)
+
+
+def _rotary(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings of rotary positions by the names that transformers 4 has for them."""
+    rope = config.get("rope_parameters")
+    if not isinstance(rope, dict) or "rope_theta" not in rope:
+        return {}
+    neox = str(config.get("model_type")).startswith("gpt_neox")
+    names = ("rotary_emb_base", "rotary_pct") if neox else ("rope_theta", "partial_rotary_factor")
+    found = {names[0]: rope["rope_theta"]}
+    if "partial_rotary_factor" in rope:
+        found[names[1]] = rope["partial_rotary_factor"]
+    if rope.get("rope_type", "default") != "default":
+        found["rope_scaling"] = rope
+    return found
