@@ -25,6 +25,9 @@ def atomic(path: Path | str) -> Iterator[Path]:
         if path.is_dir():  # only a file can be replaced in one step
             remove(path)
         temporary.replace(path)
+    except Exception as error:
+        error.add_note(str(path))  # libraries say that a disk is full, and not where
+        raise
     finally:
         remove(temporary)
 
