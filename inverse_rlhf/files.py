@@ -1,6 +1,7 @@
 """Outputs appear whole or not at all: they are written under a temporary name and renamed."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,12 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file is on the disk, and not only in memory."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
 
 
 def write_json(content: Any, path: Path | str) -> None:
