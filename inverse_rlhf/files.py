@@ -1,6 +1,7 @@
 """Outputs appear whole or not at all: they are written under a temporary name and renamed."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ def atomic(path: Path | str) -> Iterator[Path]:
         if path.is_dir():  # only a file can be replaced in one step
             remove(path)
         temporary.replace(path)
+    except Exception as error:
+        error.add_note(str(path))  # libraries say that a disk is full, and not where
+        raise
     finally:
         remove(temporary)
 
@@ -35,6 +39,12 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file is on the disk, and not only in memory."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
 
 
 def write_json(content: Any, path: Path | str) -> None:

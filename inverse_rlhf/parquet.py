@@ -1,4 +1,7 @@
-"""Parquet tables: checked reading, atomic writing. Schemas stand beside what they describe."""
+"""Parquet tables: checked reading, atomic writing. Schemas stand beside what they describe.
+
+Pages carry checksums, so that a damaged file is refused and never read as other numbers.
+"""
 
 from pathlib import Path
 
@@ -24,7 +27,12 @@ def write_table(frame: pd.DataFrame, path: Path | str, schema: pa.Schema) -> Non
         if not schema.field(name).nullable and table.column(name).null_count:
             raise ValueError(f"{path}: column {name} has nulls")
     with atomic(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(None), temporary, compression="zstd")
+        pq.write_table(
+            table.replace_schema_metadata(None),
+            temporary,
+            compression="zstd",
+            write_page_checksum=True,
+        )
 
 
 def read_table(
@@ -39,12 +47,22 @@ def read_table(
     """
     columns = columns or schema.names
     try:
-        present = pq.read_schema(path).names
-        table = pq.read_table(path, columns=[name for name in columns if name in present])
+        metadata = pq.read_metadata(path)
+        present = metadata.schema.to_arrow_schema().names
+        table = pq.read_table(
+            path,
+            columns=[name for name in columns if name in present],
+            page_checksum_verification=True,
+        )
+        table.validate(full=True)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: run `dvc repro`") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path} is not a readable Parquet file: {_line(error)}") from None
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+        raise UserError(
+            f"{path} is not a readable Parquet file, or it is damaged: {_line(error)}"
+        ) from None
+    if table.num_rows != metadata.num_rows:  # pages have checksums, their index has none
+        raise UserError(f"{path} is damaged: {table.num_rows} of {metadata.num_rows} rows are left")
     for name in columns:
         field = schema.field(name)
         if name not in table.column_names:

@@ -48,3 +48,33 @@ def test_tables_are_checked(tmp_path: Path) -> None:
     empty = pd.DataFrame(columns=["ngram", "weight", "texts"])
     write_table(empty, tmp_path / "n.parquet", NGRAMS)
     assert read_table(tmp_path / "n.parquet", NGRAMS).empty
+
+
+def test_a_flipped_byte_is_one_line(tmp_path: Path) -> None:
+    """Whichever it is: what is read is what was written, or it is refused."""
+    path, rows = tmp_path / "t.parquet", 40
+    frame = pd.DataFrame({"comment_id": range(rows), "text": [f"text {i}" for i in range(rows)]})
+    write_table(frame.assign(toxic=[0, 1] * 20, split=["train", "test"] * 20), path, COMMENTS)
+    before, content = read_table(path, COMMENTS), path.read_bytes()
+    refused = []
+    for place in range(0, len(content), 4):
+        changed = bytearray(content)
+        changed[place] ^= 1 << place // 4 % 8
+        path.write_bytes(changed)
+        try:
+            pd.testing.assert_frame_equal(read_table(path, COMMENTS), before)
+        except UserError as error:
+            refused.append(str(error))
+    assert len(refused) > len(content) / 8
+    assert all(line.startswith(str(path)) and "\n" not in line for line in refused)
+
+
+def test_damaged_numbers_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    frame = pd.DataFrame({"ngram": [str(i) for i in range(999)], "texts": range(999)})
+    write_table(frame.assign(weight=0.1 * frame["texts"]), path, NGRAMS)
+    content = bytearray(path.read_bytes())
+    content[5000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"damaged: .*CRC checksum"):
+        read_table(path, NGRAMS)

@@ -61,7 +61,9 @@ def _lengths(
     texts: list[str], comments: pd.DataFrame, base: PolicyContext
 ) -> tuple[np.ndarray, int]:
     """Tokens of each prompt, (prompts,), and how many the policy reads."""
-    # late, as both take seconds and the default needs neither
+    # late, as they take seconds and the default needs none
+    from inverse_rlhf.models.reading import prompt_ids
+
     if base.source == "scratch":
         from inverse_rlhf.models.scratch import policy_tokenizer
 
@@ -71,5 +73,4 @@ def _lengths(
 
         policy = obtain("policy", base, _ON_CPU, key="base_policy")
         tokenizer, limit = policy.tokenizer, policy.max_tokens
-    ids = tokenizer(texts, split_special_tokens=True, verbose=False)["input_ids"]
-    return np.array([len(row) for row in ids]), limit
+    return np.array([len(ids) for ids in prompt_ids(texts, tokenizer)]), limit

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from tests.architectures import save_tiny, shared_tokenizer, tiny_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.models.checkpoints import Kind, load
 from inverse_rlhf.params import Params
+from tests.architectures import save_tiny, shared_tokenizer, tiny_model
 
 Refused = Callable[..., str]
 
