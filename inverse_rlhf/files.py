@@ -6,9 +6,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @contextmanager
@@ -54,7 +55,26 @@ def write_json(content: Any, path: Path | str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_csv(frame: pd.DataFrame, path: Path | str) -> None:
+def read_json(path: Path | str) -> dict[str, Any]:
+    """What `write_json` wrote; nothing where there is no such file."""
+    try:
+        return dict(json.loads(Path(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def missing(path: Path) -> str:
+    """What to say of a file or folder of the user that is not there."""
+    here = Path.cwd()
+    if path.is_absolute() or ".dvc/tmp/exps" not in here.as_posix():
+        return f"{path} does not exist"
+    return (
+        f"{path} does not exist in the temporary folder of this experiment, which has only what "
+        "git or DVC tracks: `git add` or `dvc add` it, or give its absolute path"
+    )
+
+
+def write_csv(frame: "pd.DataFrame", path: Path | str) -> None:
     """Write a table for DVC's plots, six significant digits, no index."""
     with atomic(path) as temporary:
         frame.to_csv(temporary, index=False, float_format="%.6g")

@@ -124,11 +124,16 @@ class Splits(Group):
     test: HeldOut
 
 
-class Data(Group):
-    """The comments and the prompts made of them."""
+class Place(Group):
+    """Where data or a model come from: made here, a file or folder, or a hub id."""
 
     source: Name
     revision: Name | None
+
+
+class Data(Place):
+    """The comments and the prompts made of them."""
+
     hub_split: Name
     text_column: Name
     label_column: Name | None
@@ -185,11 +190,9 @@ class Scratch(ScratchTokens):
         return self
 
 
-class Source(Group):
+class Source(Place):
     """Where a model comes from."""
 
-    source: Name
-    revision: Name | None
     trust_remote_code: bool
 
 
@@ -348,7 +351,14 @@ class FailureAware(Group):
     epochs: Epochs
 
 
-class Irl(Group):
+class Body(Group):
+    """Whose hidden states are weighed."""
+
+    body: Name
+    body_revision: Name | None
+
+
+class Irl(Body):
     """The fits that recover the reward."""
 
     method: Literal["standard", "bayes", "failure_aware"]
@@ -359,8 +369,6 @@ class Irl(Group):
         _word_or_integer("median_run", "ensemble", lowest=0, highest=_RUNS),
     ]
     features: Annotated[list[Feature], Field(min_length=1)]
-    body: Name
-    body_revision: Name | None
     blocks: Blocks
     pooling: Literal["last", "mean"]
     ngram: NGram
@@ -442,10 +450,15 @@ class Irl(Group):
         return self
 
 
-class Transfer(Group):
-    """Prompts of another domain."""
+class TransferFile(Group):
+    """The file of prompts of another domain."""
 
     transfer_prompts: Name | None
+
+
+class Transfer(TransferFile):
+    """Prompts of another domain."""
+
     transfer_column: Name
     transfer_count: Rows
 
@@ -563,6 +576,25 @@ def _fields(kind: Any) -> dict[str, Any]:
         is_group = isinstance(inner, type) and issubclass(inner, Group)
         found[name] = _fields(inner) if is_group else True
     return found
+
+
+def load_part(kind: type[Stage], path: Path = Path("params.yaml")) -> Stage:
+    """A stage's own part of a YAML file; the rest is not checked, which would load torch.
+
+    Raises:
+        UserError: see `parse_params`.
+    """
+    content = _only(read_yaml(path), _fields(kind))
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise UserError("\n".join(error_lines(error, path.name))) from None
+
+
+def _only(content: Any, fields: Any) -> Any:
+    if not isinstance(content, dict) or not isinstance(fields, dict):
+        return content
+    return {key: _only(value, fields[key]) for key, value in content.items() if key in fields}
 
 
 def read_yaml(path: Path) -> Any:

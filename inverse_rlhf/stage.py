@@ -19,7 +19,7 @@ os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
 _PARENT = os.getppid()  # it may end while models' libraries are imported, which takes seconds
 
 from inverse_rlhf.errors import INTERRUPTED, one_line, say  # noqa: E402
-from inverse_rlhf.params import Group, Params, for_stage, load_params  # noqa: E402
+from inverse_rlhf.params import Group, Params, for_stage, load_params, load_part  # noqa: E402
 
 
 def _in_one_line(kind: type[BaseException], *error: Any) -> None:
@@ -38,11 +38,15 @@ Main = Callable[[Any], list[str]]
 Read = TypeVar("Read")
 
 
-def run_stage(main: Main) -> None:
+def run_stage(main: Main, *, models: bool = True) -> None:
     """Call `main` with its own part of the params of the working directory.
 
     `main` annotates its one argument with the class of that part, and returns the lines that the
     stage ends with. `--help` prints the docstring of the stage. How it ends: see `run_named`.
+
+    Args:
+        models: whether it computes. Without that torch is not loaded, and no other params than its
+            own are checked.
     """
     argparse.ArgumentParser(description=inspect.getdoc(inspect.getmodule(main))).parse_args()
 
@@ -56,7 +60,11 @@ def run_stage(main: Main) -> None:
         with onednn_products() if fast else contextlib.nullcontext():
             return main(own)
 
-    run_named(Path(inspect.getfile(main)).stem, load_params, work)
+    title = Path(inspect.getfile(main)).stem
+    if models:
+        run_named(title, load_params, work)
+    else:
+        run_named(title, lambda: load_part(params_class(main)), main)
 
 
 def run_named(title: str, read: Callable[[], Read], work: Callable[[Read], list[str]]) -> None:

@@ -515,9 +515,9 @@ def test_an_experiment_says_why_a_file_is_not_there(
     monkeypatch.chdir(copied)
     line = run("prepare_data", {"data": {"source": "data/mine.csv"}})
     assert line == (
-        "data.source: data/mine.csv does not exist: experiments with --queue or --temp run in a "
-        "copy that has only what git and DVC track; `git add` the file, `dvc add` it, or name it "
-        f"with its whole path, as {tmp_path / 'data' / 'mine.csv'}"
+        "data.source: data/mine.csv does not exist in the temporary folder of this experiment, "
+        "which has only what git or DVC tracks: `git add` or `dvc add` it, or give its absolute "
+        "path"
     )
 
 

@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.files import missing
 
 KINDS = ".parquet, .csv, .json or .jsonl file (the last three also with .gz)"
 _KINDS = (".parquet", ".csv", ".json", ".jsonl", ".csv.gz", ".json.gz", ".jsonl.gz")
 _BOOLEANS = {"true": True, "false": False}
 _GZIPPED = b"\x1f\x8b"
-_COPIES = (".dvc", "tmp", "exps")
 _FEW = 20  # values; a column of texts has more
 _SHOWN = 20  # names in a message
 
@@ -58,7 +58,7 @@ def read_frame(path: Path, key: str) -> pd.DataFrame:
     if os.path.isdir(path):
         return _read_folder(path, key)
     if not os.path.isfile(path):  # which says no of any name, too long or with NUL
-        raise UserError(f"{key}: {path} does not exist{_in_experiment(path)}")
+        raise UserError(f"{key}: {missing(path)}")
     kind = kind_of(path)
     if kind is None:
         raise UserError(f"{key}: {path} is not a {KINDS}, nor a folder of .parquet files")
@@ -81,20 +81,6 @@ def read_frame(path: Path, key: str) -> pd.DataFrame:
 
 class _Empty(Exception):
     """A file without content."""
-
-
-def _in_experiment(path: Path) -> str:
-    """Why a file of the project is not there for an experiment that runs in a copy of it."""
-    here = Path.cwd()
-    project = next(
-        (folder.parents[2] for folder in here.parents if folder.parts[-3:] == _COPIES), None
-    )
-    if project is None or path.is_absolute():
-        return ""
-    return (
-        f": experiments with --queue or --temp run in a copy that has only what git and DVC track; "
-        f"`git add` the file, `dvc add` it, or name it with its whole path, as {project / path}"
-    )
 
 
 def _read_folder(folder: Path, key: str) -> pd.DataFrame:
