@@ -435,6 +435,19 @@ def _nan(weights: dict[str, np.ndarray]) -> None:
     weights["gpt_neox.final_layer_norm.bias"][0] = np.nan
 
 
+def _whole(weights: dict[str, np.ndarray]) -> None:
+    name = "gpt_neox.final_layer_norm.bias"
+    weights[name] = weights[name].astype(np.int32)
+
+
+def _more_tokens(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text())
+    token = content["added_tokens"][0] | {"id": 900, "content": "<more>"}
+    content["added_tokens"].append(token)
+    path.write_text(json.dumps(content))
+
+
 def _adapter(folder: Path) -> None:
     shutil.rmtree(folder)
     folder.mkdir()
@@ -474,6 +487,10 @@ MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
         r"its weights lack gpt_neox\.final_layer_norm\.bias",
     ),
     "weights that are no numbers": (_weights(_nan), "final_layer_norm.bias are not finite"),
+    "weights of two layers for one": (_config(num_hidden_layers=1), r"layers\.1\..* no place"),
+    "weights of another size": (_config(hidden_size=64), "have shape .* but its config.json says"),
+    "whole numbers for weights": (_weights(_whole), "are I32, no floating-point numbers"),
+    "tokens that are not embedded": (_more_tokens, "has tokens up to .* but the model embeds 512"),
     "half an adapter": (_adapter, r"has no adapter_model\.safetensors"),
 }
 

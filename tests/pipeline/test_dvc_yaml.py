@@ -57,7 +57,7 @@ def test_what_dvc_does_not_see_is_a_dep_of_what_reads_it() -> None:
     assert readers == {
         "data/inputs/source.json": {"prepare_data"},
         "data/inputs/transfer.json": {"prepare_data"},
-        "data/inputs/base_policy.json": {"base_policy"},
+        "data/inputs/base_policy.json": {"prepare_data", "base_policy"},
         "data/inputs/true_reward.json": {"true_reward"},
         "data/inputs/body.json": {"maxmargin_irl"},
         "data/inputs/versions.json": set(STAGES) - {"inputs"},
