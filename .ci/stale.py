@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 REPORTS = ("inverse_rlhf/show/", "inverse_rlhf/evaluation/")
+ALWAYS = "always changed"  # of the stage that runs every time, and is never stale
 OUTPUTS = (
     *("data/", "models/", "metrics/"),
     *("audit/pairs/", "audit/results/", "audit/objectives."),
@@ -29,7 +30,7 @@ def stale(status: dict[str, list[Any]]) -> list[str]:
     for stage, changes in status.items():
         for change in changes:
             if isinstance(change, str):  # such as "changed command"
-                lines.append(f"{stage}: {change}")
+                lines += [f"{stage}: {change}"] * (change != ALWAYS)
                 continue
             paths = change.get("changed deps", {}) | change.get("changed outs", {})
             for path, how in paths.items():

@@ -20,7 +20,6 @@ from inverse_rlhf.stage import quieten, seed_everything
 import argparse
 import contextlib
 import inspect
-import os
 import sys
 import tempfile
 import time
@@ -43,7 +42,7 @@ from inverse_rlhf.audit_params import (
     settings_of,
 )
 from inverse_rlhf.data.given_pairs import GIVEN_PAIRS, read_given_pairs, share_out
-from inverse_rlhf.errors import UserError
+from inverse_rlhf.errors import UserError, one_line, say
 from inverse_rlhf.evaluation.audit_tables import EXAMPLES, FOUND_OBJECTIVES, MARGINS
 from inverse_rlhf.evaluation.objectives import Measured, measure
 from inverse_rlhf.evaluation.pair_features import objective_values
@@ -135,17 +134,8 @@ def load_reward(folder: Path | str) -> ObjectiveReward:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; bad input is one line and exit code 2."""
     options = _parser().parse_args(arguments)
-    try:
-        answer = _run(options)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    try:
-        print(answer, flush=True)
-    except BrokenPipeError:  # as of `| head -1`: all is written, and nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with one_line():
+        say(_run(options))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -55,7 +55,7 @@ class Audit(Group):
     body: Name | None
     body_revision: Name | None
     pooling: Literal["last", "mean"]
-    slice_pairs: Annotated[int, Field(ge=20)]
+    slice_pairs: Annotated[int, Field(ge=20, le=1_000_000_000)]
     examples: Annotated[int, Field(ge=0, le=100)]
 
     @model_validator(mode="after")

@@ -1,15 +1,13 @@
 """Runs a stage of audit/dvc.yaml, as `stage` does those of the pipeline."""
 
-from inverse_rlhf.stage import die_with_parent, quieten, seed_everything
+from inverse_rlhf.stage import quieten, run_named, seed_everything
 
 import argparse
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from inverse_rlhf.audit_params import AuditParams, load_audit_params
-from inverse_rlhf.errors import UserError
 
 PARAMS = Path("audit/params.yaml")
 
@@ -24,16 +22,12 @@ def run_audit_stage(main: Callable[[AuditParams, str], list[str]], *, models: bo
     parser = argparse.ArgumentParser(description=inspect.getdoc(inspect.getmodule(main)))
     parser.add_argument("name", nargs="?", default="", help="of the audit in audit/params.yaml")
     name = parser.parse_args().name
-    die_with_parent()
     title = " ".join(filter(None, (Path(inspect.getfile(main)).stem, name)))
-    try:
-        params = load_audit_params(PARAMS)
-        print(f"{title}: started", flush=True)
+
+    def work(params: AuditParams) -> list[str]:
         if models:
             seed_everything(params.seed)
             quieten()
-        lines = main(params, name)
-        print(*(f"{title}: {line}" for line in lines), sep="\n")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        return main(params, name)
+
+    run_named(title, lambda: load_audit_params(PARAMS), work)

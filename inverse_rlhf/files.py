@@ -1,13 +1,15 @@
 """Outputs appear whole or not at all: they are written under a temporary name and renamed."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @contextmanager
@@ -25,6 +27,9 @@ def atomic(path: Path | str) -> Iterator[Path]:
         if path.is_dir():  # only a file can be replaced in one step
             remove(path)
         temporary.replace(path)
+    except Exception as error:
+        error.add_note(str(path))  # libraries say that a disk is full, and not where
+        raise
     finally:
         remove(temporary)
 
@@ -37,6 +42,12 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def to_disk(path: Path) -> None:
+    """Wait until a file is on the disk, and not only in memory."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
 def write_json(content: Any, path: Path | str) -> None:
     """Write JSON with sorted keys; NaN and infinity are refused, absent numbers must be None."""
     text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
@@ -44,7 +55,26 @@ def write_json(content: Any, path: Path | str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_csv(frame: pd.DataFrame, path: Path | str) -> None:
+def read_json(path: Path | str) -> dict[str, Any]:
+    """What `write_json` wrote; nothing where there is no such file."""
+    try:
+        return dict(json.loads(Path(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def missing(path: Path) -> str:
+    """What to say of a file or folder of the user that is not there."""
+    here = Path.cwd()
+    if path.is_absolute() or ".dvc/tmp/exps" not in here.as_posix():
+        return f"{path} does not exist"
+    return (
+        f"{path} does not exist in the temporary folder of this experiment, which has only what "
+        "git or DVC tracks: `git add` or `dvc add` it, or give its absolute path"
+    )
+
+
+def write_csv(frame: "pd.DataFrame", path: Path | str) -> None:
     """Write a table for DVC's plots, six significant digits, no index."""
     with atomic(path) as temporary:
         frame.to_csv(temporary, index=False, float_format="%.6g")

@@ -17,10 +17,11 @@ from inverse_rlhf.params import (
     NonNegative,
     Pairs,
     Params,
-    Positive,
+    Rate,
     Rlhf,
     Seed,
     Splits,
+    Temperature,
     in_registry,
     load_params,
     read_yaml,
@@ -76,7 +77,7 @@ class Plant(Group):
     kl_coef: NonNegative | None = None
     steps: Count | None = None
     shuffled: bool = False
-    temperature: Positive | None = None
+    temperature: Temperature | None = None
 
     @model_validator(mode="after")
     def _something_is_planted(self) -> "Plant":
@@ -133,7 +134,7 @@ class Training(Group):
 
     steps: Count
     kl_coef: NonNegative
-    lr: Positive
+    lr: Rate
 
 
 class OrganismParams(Group):
@@ -142,7 +143,7 @@ class OrganismParams(Group):
     seeds: Annotated[list[Seed], Field(min_length=1)]
     splits: Splits
     rlhf: Training
-    sizes: Annotated[list[Annotated[int, Field(ge=70)]], Field(min_length=1)]
+    sizes: Annotated[list[Annotated[int, Field(ge=70, le=1_000_000_000)]], Field(min_length=1)]
     plants: dict[Annotated[str, Field(pattern=r"^\w+$")], Plant]
 
     @model_validator(mode="after")

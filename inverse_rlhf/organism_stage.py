@@ -1,16 +1,14 @@
 """Runs a stage of organisms/dvc.yaml, as `stage` does those of the pipeline."""
 
-from inverse_rlhf.stage import die_with_parent, quieten, seed_everything
+from inverse_rlhf.stage import quieten, run_named, seed_everything
 
 import argparse
 import contextlib
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from inverse_rlhf.errors import UserError
 from inverse_rlhf.organism_params import Settings, load_settings
 
 _KINDS: dict[str, type] = {"plant": str, "seed": int}
@@ -27,16 +25,12 @@ def run_organism_stage(main: Callable[..., list[str]], *, models: bool = False) 
     for name in list(inspect.signature(main).parameters)[1:]:
         parser.add_argument(name, type=_KINDS[name])
     named = vars(parser.parse_args())
-    die_with_parent()
     title = " ".join([Path(inspect.getfile(main)).stem, *map(str, named.values())])
-    try:
-        settings = load_settings()
-        print(f"{title}: started", flush=True)
-        lines = _with_models(main, settings, named) if models else main(settings, **named)
-        print(*(f"{title}: {line}" for line in lines), sep="\n")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+
+    def work(settings: Settings) -> list[str]:
+        return _with_models(main, settings, named) if models else main(settings, **named)
+
+    run_named(title, load_settings, work)
 
 
 def _with_models(

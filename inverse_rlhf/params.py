@@ -6,6 +6,7 @@ groups, which is what dvc.yaml declares for it.
 """
 
 import importlib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -24,15 +25,23 @@ from ruamel.yaml.error import YAMLError
 from inverse_rlhf.errors import UserError
 
 
-def _word_or_integer(*words: str, lowest: int) -> BeforeValidator:
+def _word_or_integer(*words: str, lowest: int, highest: int) -> BeforeValidator:
     """One message for a union; pydantic's own is a contradictory line for each member."""
 
     def check(value: Any) -> Any:
-        if value in words or (type(value) is int and value >= lowest):
+        if value in words or (type(value) is int and lowest <= value <= highest):
             return value
-        raise ValueError(f"it must be {', '.join(words)} or an integer >= {lowest}")
+        known = ", ".join(words)
+        raise ValueError(f"it must be {known} or an integer >= {lowest} and <= {highest}")
 
     return BeforeValidator(check)
+
+
+def _one_line(name: str) -> str:
+    """Messages name files and columns, and are one line."""
+    if re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029]", name):
+        raise ValueError("it must be without line breaks and other control characters")
+    return name
 
 
 def _registry(module: str, name: str) -> Any:
@@ -61,16 +70,29 @@ Loss = Annotated[str, in_registry("irl.losses", "LOSSES")]
 Threshold = Annotated[str, in_registry("rewards.thresholds", "THRESHOLDS")]
 Feature = Annotated[str, in_registry("features.text", "TEXT_FEATURES", "hidden_state")]
 Part = Annotated[str, in_registry("features.text", "NAMED", "toxicity")]
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
-HeldOut = Annotated[int, Field(ge=10)]  # on fewer prompts rank correlations and cuts mean nothing
+# Upper bounds are far above any real use: beyond them a run would never end, or fit no memory.
+_ROWS = 1_000_000_000
+_RUNS = 10_000
+_BLOCKS = 1_000
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Natural = Annotated[int, Field(ge=0, le=1_000_000)]
+Rows = Annotated[int, Field(ge=1, le=_ROWS)]
+Runs = Annotated[int, Field(ge=1, le=_RUNS)]
+Epochs = Annotated[int, Field(ge=1, le=10_000)]
+# On fewer prompts rank correlations and cuts mean nothing.
+HeldOut = Annotated[int, Field(ge=10, le=_ROWS)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # what numpy takes
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Finite = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
+Temperature = Annotated[float, Field(gt=0, ge=1e-4, le=1e4, allow_inf_nan=False)]
 Probability = Annotated[float, Field(gt=0, le=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
-Name = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
+
+
+Blocks = Annotated[Literal["all"] | Count, _word_or_integer("all", lowest=1, highest=_BLOCKS)]
 
 
 class Group(BaseModel):
@@ -86,7 +108,7 @@ class Group(BaseModel):
 class Compute(Group):
     """Where and how models run."""
 
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")]
     bf16: bool
     gradient_checkpointing: bool
     batch_size: Count
@@ -96,21 +118,26 @@ class Compute(Group):
 class Splits(Group):
     """Prompts in each split."""
 
-    rl: Count
-    irl: Annotated[int, Field(ge=10)]
+    rl: Rows
+    irl: HeldOut
     valid: HeldOut
     test: HeldOut
 
 
-class Data(Group):
-    """The comments and the prompts made of them."""
+class Place(Group):
+    """Where data or a model come from: made here, a file or folder, or a hub id."""
 
     source: Name
     revision: Name | None
+
+
+class Data(Place):
+    """The comments and the prompts made of them."""
+
     hub_split: Name
     text_column: Name
-    label_column: Name
-    comments: Count | None
+    label_column: Name | None
+    comments: Rows | None
     toxic_share: Share | None
     max_words: Count
     prompt_words: Count
@@ -122,6 +149,15 @@ class Data(Group):
             raise ValueError("prompt_words must be smaller than max_words")
         return self
 
+    @model_validator(mode="after")
+    def _a_share_needs_labels(self) -> "Data":
+        if self.label_column is None and self.toxic_share is not None:
+            raise ValueError(
+                f"toxic_share is {self.toxic_share}, but label_column is null: without labels it "
+                "must be null, too"
+            )
+        return self
+
 
 class Parts(Group):
     """What the parts of a reward that need no model mean."""
@@ -130,16 +166,21 @@ class Parts(Group):
     keyword: Annotated[str, Field(pattern=r"^\w+$")]
 
 
-class Scratch(Group):
+class ScratchTokens(Group):
+    """What the tokenizer of a small model has, and how much the model reads."""
+
+    vocab_size: Annotated[int, Field(ge=300, le=1_000_000)]
+    max_tokens: Annotated[int, Field(ge=8, le=1_000_000)]
+
+
+class Scratch(ScratchTokens):
     """A small model trained from scratch."""
 
-    vocab_size: Annotated[int, Field(ge=300)]
-    hidden_size: Count
-    layers: Count
-    heads: Count
-    max_tokens: Annotated[int, Field(ge=8)]
-    lr: Positive
-    epochs: Count
+    hidden_size: Annotated[int, Field(ge=1, le=100_000)]
+    layers: Annotated[int, Field(ge=1, le=_BLOCKS)]
+    heads: Annotated[int, Field(ge=1, le=1_000)]
+    lr: Rate
+    epochs: Epochs
     batch_size: Count
 
     @model_validator(mode="after")
@@ -149,12 +190,33 @@ class Scratch(Group):
         return self
 
 
-class Pretrained(Group):
+class Source(Place):
     """Where a model comes from."""
 
-    source: Name
-    revision: Name | None
     trust_remote_code: bool
+
+
+class PolicyContext(Source):
+    """What decides how long the base policy's texts can be."""
+
+    scratch: ScratchTokens
+
+
+class NewTokens(Group):
+    """How long completions can be."""
+
+    max_new_tokens: Count
+
+
+class Rollouts(NewTokens):
+    """What policy training needs of its prompts."""
+
+    batch_size: Count
+
+
+class Pretrained(Source):
+    """A model that is given or trained."""
+
     scratch: Scratch
 
 
@@ -204,7 +266,7 @@ class Decoding(Group):
 
     max_new_tokens: Count
     min_new_tokens: Natural
-    temperature: Positive
+    temperature: Temperature
     top_k: Natural
     top_p: Probability
 
@@ -221,10 +283,10 @@ class Rlhf(Decoding):
     algorithm: Literal["rloo", "grpo"]
     steps: Count
     batch_size: Count
-    generations: Annotated[int, Field(ge=2)]
+    generations: Annotated[int, Field(ge=2, le=10_000)]
     gradient_accumulation: Count
-    iterations: Count
-    lr: Positive
+    iterations: Annotated[int, Field(ge=1, le=1_000)]
+    lr: Rate
     lr_schedule: Literal["linear", "cosine", "constant_with_warmup"]
     warmup_steps: Natural
     weight_decay: NonNegative
@@ -233,7 +295,7 @@ class Rlhf(Decoding):
     max_kl: Positive
     clip: Positive
     reward_clip: Positive
-    trainable_layers: Annotated[Literal["all"] | Count, _word_or_integer("all", lowest=1)]
+    trainable_layers: Blocks
 
     @model_validator(mode="after")
     def _batch_splits(self) -> "Rlhf":
@@ -246,7 +308,7 @@ class Pairs(Decoding):
     """The completions that are compared."""
 
     decoding: Literal["sample", "greedy"]
-    samples: Count
+    samples: Annotated[int, Field(ge=1, le=10_000)]
 
     @model_validator(mode="after")
     def _greedy_is_single(self) -> "Pairs":
@@ -261,10 +323,10 @@ class NGram(Group):
     """tf-idf features."""
 
     analyzer: Literal["word", "char_wb"]
-    min_n: Count
-    max_n: Count
-    max_features: Count
-    min_texts: Count
+    min_n: Annotated[int, Field(ge=1, le=100)]
+    max_n: Annotated[int, Field(ge=1, le=100)]
+    max_features: Annotated[int, Field(ge=1, le=10_000_000)]
+    min_texts: Rows
 
     @model_validator(mode="after")
     def _lengths_in_order(self) -> "NGram":
@@ -286,37 +348,42 @@ class FailureAware(Group):
     tied: NonNegative
     margin: Positive
     size: Positive
-    epochs: Count
+    epochs: Epochs
 
 
-class Irl(Group):
+class Body(Group):
+    """Whose hidden states are weighed."""
+
+    body: Name
+    body_revision: Name | None
+
+
+class Irl(Body):
     """The fits that recover the reward."""
 
     method: Literal["standard", "bayes", "failure_aware"]
-    runs: Count
-    control_runs: Count
+    runs: Runs
+    control_runs: Runs
     reward: Annotated[
         Literal["median_run", "ensemble"] | Natural,
-        _word_or_integer("median_run", "ensemble", lowest=0),
+        _word_or_integer("median_run", "ensemble", lowest=0, highest=_RUNS),
     ]
     features: Annotated[list[Feature], Field(min_length=1)]
-    body: Name
-    body_revision: Name | None
-    blocks: Annotated[Literal["all"] | Count, _word_or_integer("all", lowest=1)]
+    blocks: Blocks
     pooling: Literal["last", "mean"]
     ngram: NGram
     solver: Literal["adam", "exact"]
     loss: Loss
     margin: Positive
-    temperature: Positive
+    temperature: Temperature
     l2: NonNegative
     trainable: Literal["head", "last_k", "all"]
-    last_k: Count
+    last_k: Annotated[int, Field(ge=1, le=_BLOCKS)]
     optimizer: Literal["adam", "adamw"]
-    lr: Positive
+    lr: Rate
     weight_decay: NonNegative
     max_grad_norm: Positive
-    epochs: Count
+    epochs: Epochs
     batch_size: Count
     bootstrap: bool
     bayes: Bayes
@@ -383,18 +450,23 @@ class Irl(Group):
         return self
 
 
-class Transfer(Group):
-    """Prompts of another domain."""
+class TransferFile(Group):
+    """The file of prompts of another domain."""
 
     transfer_prompts: Name | None
+
+
+class Transfer(TransferFile):
+    """Prompts of another domain."""
+
     transfer_column: Name
-    transfer_count: Count
+    transfer_count: Rows
 
 
 class Reports(Group):
     """How the reports are made."""
 
-    resamples: Annotated[int, Field(ge=100)]
+    resamples: Annotated[int, Field(ge=100, le=1_000_000)]
     threshold: Threshold
 
 
@@ -422,6 +494,15 @@ class Params(Group):
             raise ValueError(
                 f"rlhf.batch_size is {self.rlhf.batch_size}, but data.splits.rl has "
                 f"{self.data.splits.rl} prompts: lower it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_classifier_needs_labels(self) -> "Params":
+        if self.data.label_column is None and self.true_reward.source == "scratch":
+            raise ValueError(
+                "true_reward.source is scratch, but data.label_column is null: name a column of "
+                "labels to train the classifier on, or a classifier"
             )
         return self
 
@@ -497,6 +578,25 @@ def _fields(kind: Any) -> dict[str, Any]:
     return found
 
 
+def load_part(kind: type[Stage], path: Path = Path("params.yaml")) -> Stage:
+    """A stage's own part of a YAML file; the rest is not checked, which would load torch.
+
+    Raises:
+        UserError: see `parse_params`.
+    """
+    content = _only(read_yaml(path), _fields(kind))
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise UserError("\n".join(error_lines(error, path.name))) from None
+
+
+def _only(content: Any, fields: Any) -> Any:
+    if not isinstance(content, dict) or not isinstance(fields, dict):
+        return content
+    return {key: _only(value, fields[key]) for key, value in content.items() if key in fields}
+
+
 def read_yaml(path: Path) -> Any:
     """The content of a YAML file, as YAML 1.2 (so that `1e-06` is a number).
 
@@ -507,9 +607,9 @@ def read_yaml(path: Path) -> Any:
         return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: run from the project's root") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        line = str(error).replace("\n", " ")
-        raise UserError(f"{path} is not valid YAML: {line}") from None
+    except (YAMLError, ValueError) as error:  # such as a number of thousands of digits
+        line = " ".join(str(error).split())
+        raise UserError(f"{path} is not valid YAML: {line[:500]}") from None
 
 
 def parse_params(content: Any, name: str = "params.yaml") -> Params:
@@ -546,6 +646,7 @@ def _describe(error: dict[str, Any], name: str) -> str:
     path = [part for part in path if not part.startswith(("literal[", "function-"))]
     key = ".".join(path) or name
     kind, value = error["type"], error["input"]
+    given = _shown(value)
     if kind == "missing":
         return f"{key} is missing in {name}: add it"
     if kind == "extra_forbidden":
@@ -558,5 +659,13 @@ def _describe(error: dict[str, Any], name: str) -> str:
     if kind == "value_error":
         if isinstance(value, dict):
             return f"{key} in {name}: {message}" if path else f"{name}: {message}"
-        return f"{key} is {value!r} in {name}: {message}"
-    return f"{key} is {value!r} in {name}: it must be {message}"
+        return f"{key} is {given} in {name}: {message}"
+    return f"{key} is {given} in {name}: it must be {message}"
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 100 else f"{text[:60]}...{text[-30:]}"

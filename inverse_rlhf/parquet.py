@@ -1,4 +1,7 @@
-"""Parquet tables: checked reading, atomic writing. Schemas stand beside what they describe."""
+"""Parquet tables: checked reading, atomic writing. Schemas stand beside what they describe.
+
+Pages carry checksums, so that a damaged file is refused and never read as other numbers.
+"""
 
 from pathlib import Path
 
@@ -24,7 +27,12 @@ def write_table(frame: pd.DataFrame, path: Path | str, schema: pa.Schema) -> Non
         if not schema.field(name).nullable and table.column(name).null_count:
             raise ValueError(f"{path}: column {name} has nulls")
     with atomic(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(None), temporary, compression="zstd")
+        pq.write_table(
+            table.replace_schema_metadata(None),
+            temporary,
+            compression="zstd",
+            write_page_checksum=True,
+        )
 
 
 def read_table(
@@ -34,16 +42,27 @@ def read_table(
 
     Raises:
         UserError: the file is missing or unreadable, or a column is absent, of another type, or
-            has nulls where the schema allows none.
+            has nulls where the schema allows none. Another type of texts or of categories, as
+            pandas writes, is cast.
     """
     columns = columns or schema.names
     try:
-        present = pq.read_schema(path).names
-        table = pq.read_table(path, columns=[name for name in columns if name in present])
+        metadata = pq.read_metadata(path)
+        present = metadata.schema.to_arrow_schema().names
+        table = pq.read_table(
+            path,
+            columns=[name for name in columns if name in present],
+            page_checksum_verification=True,
+        )
+        table.validate(full=True)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: run `dvc repro`") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path} is not a readable Parquet file: {_line(error)}") from None
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+        raise UserError(
+            f"{path} is not a readable Parquet file, or it is damaged: {_line(error)}"
+        ) from None
+    if table.num_rows != metadata.num_rows:  # pages have checksums, their index has none
+        raise UserError(f"{path} is damaged: {table.num_rows} of {metadata.num_rows} rows are left")
     for name in columns:
         field = schema.field(name)
         if name not in table.column_names:
@@ -52,11 +71,20 @@ def read_table(
                 "run the stage that writes it with `dvc repro --force --single-item STAGE`"
             )
         column = table.column(name)
-        if not column.type.equals(field.type):
+        if not _plain(column.type).equals(_plain(field.type)):
             raise UserError(f"{path}: column {name} is {column.type}, it must be {field.type}")
+        table = table.set_column(table.column_names.index(name), name, column.cast(field.type))
         if column.null_count and not field.nullable:
             raise UserError(f"{path}: column {name} has {column.null_count} nulls, none is allowed")
     return table.to_pandas()
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type as this project writes it: texts and categories have several, as writers choose."""
+    if pa.types.is_dictionary(kind):
+        return pa.dictionary(pa.int8(), _plain(kind.value_type))
+    is_text = pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return pa.string() if is_text else kind
 
 
 def _line(error: Exception) -> str:

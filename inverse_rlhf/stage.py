@@ -12,34 +12,45 @@ import typing
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 # Stages import this module first: libraries read these when they are imported.
 os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
 _PARENT = os.getppid()  # it may end while models' libraries are imported, which takes seconds
 
-from inverse_rlhf.errors import UserError  # noqa: E402
-from inverse_rlhf.params import Group, for_stage, load_params  # noqa: E402
+from inverse_rlhf.errors import INTERRUPTED, one_line, say  # noqa: E402
+from inverse_rlhf.params import Group, Params, for_stage, load_params, load_part  # noqa: E402
+
+
+def _in_one_line(kind: type[BaseException], *error: Any) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        print(f"error: {INTERRUPTED}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, *error)
+
+
+if getattr(sys.modules["__main__"].__spec__, "name", "").startswith("stages."):
+    sys.excepthook = _in_one_line  # for Ctrl-C in these seconds
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Main = Callable[[Any], list[str]]
+Read = TypeVar("Read")
 
 
-def run_stage(main: Main) -> None:
+def run_stage(main: Main, *, models: bool = True) -> None:
     """Call `main` with its own part of the params of the working directory.
 
     `main` annotates its one argument with the class of that part, and returns the lines that the
-    stage ends with. A `UserError` is printed as it is, without a traceback, and the exit code is 2;
-    any other exception is a bug and keeps its traceback. `--help` prints the docstring of the
-    stage.
+    stage ends with. `--help` prints the docstring of the stage. How it ends: see `run_named`.
+
+    Args:
+        models: whether it computes. Without that torch is not loaded, and no other params than its
+            own are checked.
     """
     argparse.ArgumentParser(description=inspect.getdoc(inspect.getmodule(main))).parse_args()
-    die_with_parent()
-    name = Path(inspect.getfile(main)).stem
-    try:
-        params = load_params()
-        print(f"{name}: started", flush=True)
+
+    def work(params: Params) -> list[str]:
         seed_everything(params.seed)
         quieten()
         from inverse_rlhf.models.matmul import onednn_products  # late, as torch is
@@ -47,11 +58,25 @@ def run_stage(main: Main) -> None:
         own: Any = for_stage(params, params_class(main))
         fast = "compute" in type(own).model_fields and own.compute.fast
         with onednn_products() if fast else contextlib.nullcontext():
-            lines = main(own)
-        print(*(f"{name}: {line}" for line in lines), sep="\n")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+            return main(own)
+
+    title = Path(inspect.getfile(main)).stem
+    if models:
+        run_named(title, load_params, work)
+    else:
+        run_named(title, lambda: load_part(params_class(main)), main)
+
+
+def run_named(title: str, read: Callable[[], Read], work: Callable[[Read], list[str]]) -> None:
+    """Read params, say that it starts, work, and print the lines that `work` returns.
+
+    Bad input and faults of the machine are one line, see `one_line`.
+    """
+    die_with_parent()
+    with one_line():
+        params = read()
+        say(f"{title}: started")
+        say(*(f"{title}: {line}" for line in work(params)))
 
 
 def params_class(main: Main) -> type[Group]:

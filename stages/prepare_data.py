@@ -2,11 +2,14 @@
 
 from inverse_rlhf.stage import run_stage
 
+from typing import Any
+
 from inverse_rlhf.data.prompts import sample_comments, split_prompts
 from inverse_rlhf.data.sources import read_comments, read_transfer_prompts
 from inverse_rlhf.data.tables import COMMENTS, PROMPTS, TRANSFER_PROMPTS
 from inverse_rlhf.files import write_json
-from inverse_rlhf.params import Data, Group, Seed, Transfer
+from inverse_rlhf.models.prompt_room import leave_out_long
+from inverse_rlhf.params import Data, Group, NewTokens, PolicyContext, Rollouts, Seed, Transfer
 from inverse_rlhf.parquet import write_table
 from inverse_rlhf.show import closing
 
@@ -16,6 +19,9 @@ class StageParams(Group):
 
     seed: Seed
     data: Data
+    base_policy: PolicyContext
+    rlhf: Rollouts
+    pairs: NewTokens
     evaluate: Transfer
 
 
@@ -24,8 +30,12 @@ def main(params: StageParams) -> list[str]:
     source = read_comments(params.data, seed=params.seed)
     sampled = sample_comments(source, params.data, seed=params.seed)
     comments, prompts = split_prompts(sampled, params.data, seed=params.seed)
-    facts = {"comments": len(comments), "toxic_share": comments["toxic"].mean()}
+    prompts, long = leave_out_long(prompts, comments, params.base_policy, params.rlhf, params.pairs)
+    facts: dict[str, Any] = {"comments": len(comments)}
+    if comments["toxic"].notna().all():
+        facts["toxic_share"] = comments["toxic"].mean()
     facts |= {"train_comments": int((comments["split"] == "train").sum())}
+    facts |= sampled.attrs["facts"] | {"left_out_long": long}
     write_table(comments, "data/comments.parquet", COMMENTS)
     write_table(prompts, "data/prompts.parquet", PROMPTS)
     write_table(transfer, "data/transfer_prompts.parquet", TRANSFER_PROMPTS)

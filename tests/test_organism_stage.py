@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from inverse_rlhf import organism_stage
+from inverse_rlhf import organism_stage, stage
 from inverse_rlhf.models import matmul
 from tests.modules import loaded
 
@@ -55,8 +55,8 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     (tmp_path / "toy.py").write_text(TOY)
     copy_params(tmp_path)
     monkeypatch.chdir(tmp_path)
-    for name in ("die_with_parent", "quieten"):
-        monkeypatch.setattr(organism_stage, name, lambda: None)
+    for module, name in ((stage, "die_with_parent"), (organism_stage, "quieten")):
+        monkeypatch.setattr(module, name, lambda: None)
     return loaded(tmp_path / "toy.py", monkeypatch)
 
 

@@ -1,15 +1,20 @@
 """Params: every wrong value is one line, and a stage is handed its own keys only."""
 
+import copy
 import json
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from inverse_rlhf import preset
+from inverse_rlhf.audit_params import AuditParams, checked
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.features.text import NAMED, TEXT_FEATURES
 from inverse_rlhf.irl.losses import LOSSES
+from inverse_rlhf.organism_params import OrganismParams
 from inverse_rlhf.params import (
     Classifier,
     Compute,
@@ -102,6 +107,71 @@ def test_exponent_without_point_is_a_number(tmp_path: Path) -> None:
     text = (ROOT / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(text.replace("margin: 1.0 ", "margin: 1e-06 "))
     assert parse_params(read_yaml(tmp_path / "params.yaml")).irl.margin == 1e-6
+
+
+def numbers(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where the numbers of a file of params are."""
+    inner = content.items() if isinstance(content, dict) else enumerate(content)
+    for key, value in inner:
+        if isinstance(value, dict | list):
+            yield from numbers(value, (*path, key))
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield (*path, key)
+
+
+PIPELINE = read_yaml(ROOT / "params.yaml")
+UNBOUNDED = ["irl.blocks", "rlhf.trainable_layers", "irl.reward"]  # words by default
+AUDITS = read_yaml(ROOT / "audit/params.yaml")
+ORGANISMS = read_yaml(ROOT / "organisms/params.yaml")
+LEAVES = [
+    *((parse_params, PIPELINE, path) for path in numbers(PIPELINE)),
+    *((parse_params, PIPELINE, tuple(name.split("."))) for name in UNBOUNDED),
+    *((partial(checked, AuditParams, name="f"), AUDITS, path) for path in numbers(AUDITS)),
+    *((partial(checked, OrganismParams, name="f"), ORGANISMS, p) for p in numbers(ORGANISMS)),
+]
+
+
+@pytest.mark.parametrize(("parse", "content", "path"), LEAVES)
+def test_every_number_has_bounds(
+    parse: Callable[[Any], Any], content: Any, path: tuple[Any, ...]
+) -> None:
+    changed = json.loads(json.dumps(content))
+    group = changed
+    for key in path[:-1]:
+        group = group[key]
+    for value in (1e30, 10**12, 10**400, 10**5000, -(10**12)):
+        group[path[-1]] = value
+        with pytest.raises(UserError) as caught:
+            parse(changed)
+        (line,) = str(caught.value).splitlines()
+        assert ".".join(map(str, path)) in line
+        assert "it must be" in line
+        assert len(line) < 300
+
+
+def test_a_number_of_thousands_of_digits_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text().replace("seed: 0 ", f"seed: {'9' * 5000} "))
+    with pytest.raises(UserError, match=r"params\.yaml is not valid YAML") as caught:
+        read_yaml(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_bounds_are_above_what_is_used() -> None:
+    large = {
+        "base_policy.scratch": {"vocab_size": 262_144, "hidden_size": 16_384, "layers": 128},
+        "rlhf": {"steps": 500_000, "generations": 512, "max_grad_norm": 1e9, "max_kl": 1e6},
+        "irl": {"runs": 5_000, "epochs": 5_000, "l2": 1e6, "last_k": 100},
+        "data": {"comments": 500_000_000, "max_words": 100_000},
+        "evaluate": {"resamples": 100_000, "transfer_count": 10_000_000},
+    }
+    content = copy.deepcopy(PIPELINE)
+    for name, values in large.items():
+        group = content
+        for key in name.split("."):
+            group = group[key]
+        group |= values
+    parse_params(content)
 
 
 def test_the_median_of_comments_wants_balanced_ones() -> None:

@@ -10,8 +10,9 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 import pandas as pd
 
+from inverse_rlhf.data.clean import is_unicode
 from inverse_rlhf.data.dialogues import UnreadableError, is_null, messages_of, prompt_text
-from inverse_rlhf.data.read_file import named, read_frame, shown
+from inverse_rlhf.data.read_file import column_of, named, named_columns, read_frame, shown
 from inverse_rlhf.errors import UserError
 
 SPLITS = ("irl", "valid", "test")
@@ -58,7 +59,7 @@ class GivenFile:
             if name not in self.frame:
                 self.fail(
                     f"has no column {name!r}, which columns.{role} names; "
-                    f"its columns are {named(self.frame)}"
+                    f"its columns are {named_columns(self.frame)}"
                 )
             return name
         # Two roles have one column only where the user says so.
@@ -103,10 +104,16 @@ class GivenFile:
 def open_given(path: Path, key: str, columns: Mapping[str, str]) -> GivenFile:
     """A file's rows, of the splits irl, valid and test where it has those.
 
+    What `columns` names may be a key of a column's objects, such as prompt.text.
+
     Raises:
         UserError: see `read_frame`; or no rows, or irl beside no valid or no test.
     """
     frame = read_frame(path, key)
+    for name in columns.values():
+        cells = column_of(frame, name)
+        if cells is not None:
+            frame[name] = cells
     given = GivenFile(key, path, frame, columns)
     if frame.empty:
         given.fail("has no rows")
@@ -138,8 +145,12 @@ def number(cell: Any) -> float:
 
 def category(cell: Any) -> str | None:
     """A category's name; whole numbers are names, too."""
-    if is_null(cell) or isinstance(cell, str):
-        return None if is_null(cell) else cell
+    if is_null(cell):
+        return None
+    if isinstance(cell, str):
+        if not is_unicode(cell):
+            raise UnreadableError("is not valid UTF-8")
+        return cell
     if not isinstance(cell, Real) or isinstance(cell, bool) or not float(cell).is_integer():
         raise UnreadableError(f"is {shown(cell)}, not a category's name")
     return str(int(float(cell)))

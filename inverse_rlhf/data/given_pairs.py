@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from inverse_rlhf.data.clean import shows
 from inverse_rlhf.data.given_file import SPLITS, GivenFile, open_given
 from inverse_rlhf.data.given_formats import RATIOS, from_one_file, from_two_files
 from inverse_rlhf.errors import UserError
@@ -37,10 +38,12 @@ class GivenPairs:
 
     Attributes:
         table: GIVEN_PAIRS; the column split is there only where a file has it.
-        facts: counts: pairs, prompts; same (pairs of two equal answers), empty_base, empty_aligned;
-            repeated_base, repeated_aligned (answers that began with their prompt, which is cut);
-            left_out_prompts (which one of two files lacks), left_out_rows (of other splits),
-            left_out_undivided (rows of which it cannot be known where answers begin).
+        facts: counts: pairs, prompts; same (pairs of two equal answers), twice (pairs that another
+            repeats), both_ways (pairs that are there the other way round, too: they contradict each
+            other); empty_base, empty_aligned (answers in which nothing can be seen); repeated_base,
+            repeated_aligned (answers that began with their prompt, which is cut); left_out_prompts
+            (which one of two files lacks), left_out_rows (of other splits), left_out_undivided
+            (rows of which it cannot be known where answers begin).
     """
 
     table: pd.DataFrame
@@ -150,9 +153,21 @@ def _facts(table: pd.DataFrame, files: Sequence[GivenFile]) -> dict[str, int]:
         "pairs": len(table),
         "prompts": table["prompt_id"].nunique(),
         "same": int((base == aligned).sum()),
-        "empty_base": int((base == "").sum()),
-        "empty_aligned": int((aligned == "").sum()),
+        "twice": int(table.duplicated(["prompt", "base_completion", "aligned_completion"]).sum()),
+        "both_ways": _both_ways(table),
+        "empty_base": int((~base.map(shows)).sum()),
+        "empty_aligned": int((~aligned.map(shows)).sum()),
     }
     kinds = ["repeated_base", "repeated_aligned"]
     kinds += ["left_out_prompts", "left_out_rows", "left_out_undivided"]
     return facts | {kind: sum(file.facts.get(kind, 0) for file in files) for kind in kinds}
+
+
+def _both_ways(table: pd.DataFrame) -> int:
+    """How many pairs of different answers are there with the sides swapped, too."""
+    texts = table[["prompt", "base_completion", "aligned_completion"]]
+    pairs = list(texts.itertuples(index=False, name=None))
+    found = set(pairs)
+    return sum(
+        base != aligned and (prompt, aligned, base) in found for prompt, base, aligned in pairs
+    )

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 
+from inverse_rlhf.data.clean import distinct, shows
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.params import Data
 
@@ -18,20 +19,25 @@ def sample_comments(comments: pd.DataFrame, params: Data, *, seed: int) -> pd.Da
         comments: columns text, toxic; distinct texts.
 
     Returns:
-        The same columns in random order; texts are distinct after the cut, too.
+        The same columns in random order; texts are distinct after the cut, too. The counts in
+        `attrs["facts"]` grow by what is left out then; see `read_comments`.
 
     Raises:
         UserError: the source holds fewer comments than asked for.
     """
+    facts = comments.attrs.get("facts", {})
     comments = comments.sample(frac=1, random_state=seed)
     comments = comments.assign(text=[_first_words(t, params.max_words) for t in comments["text"]])
-    comments = comments.drop_duplicates("text", ignore_index=True)
+    comments, counts = distinct(comments)
     wanted = params.comments
-    if params.toxic_share is None:
-        if wanted is not None and wanted > len(comments):
-            raise _too_few("comments", wanted, len(comments))
-        return comments[: wanted or len(comments)]
-    return _with_share(comments, params.toxic_share, wanted)
+    if params.toxic_share is not None:
+        sampled = _with_share(comments, params.toxic_share, wanted)
+    elif wanted is not None and wanted > len(comments):
+        raise _too_few("comments", wanted, len(comments))
+    else:
+        sampled = comments[: wanted or len(comments)]
+    sampled.attrs["facts"] = facts | {key: facts.get(key, 0) + counts[key] for key in counts}
+    return sampled
 
 
 def _with_share(comments: pd.DataFrame, share: float, wanted: int | None) -> pd.DataFrame:
@@ -60,6 +66,7 @@ def split_prompts(
 
     All comments that begin with the same prompt go one way: the comments behind `valid` and `test`
     prompts are held out of every training; `rl` and `irl` prompts come from training comments.
+    A comment gives a prompt where both the prompt and what follows it show something.
 
     Args:
         comments: columns text, toxic; distinct texts.
@@ -69,28 +76,48 @@ def split_prompts(
         prompt, human_completion, toxic, split: rl, irl, valid or test), one prompt a distinct text.
 
     Raises:
-        UserError: fewer distinct prompts than the splits need, or nothing left to train on.
+        UserError: fewer distinct prompts than the splits need, or comments of one label only to
+            train on or in the split test, on which classifiers are measured.
     """
     cuts = [_cut(text, params.prompt_words) for text in comments["text"]]
     prompt = pd.Series([text[:cut] for text, cut in zip(comments["text"], cuts, strict=True)])
     rest = pd.Series([text[cut:] for text, cut in zip(comments["text"], cuts, strict=True)])
-    candidates = comments.assign(prompt=prompt, human_completion=rest)[rest.str.strip() != ""]
+    candidates = comments.assign(prompt=prompt, human_completion=rest)[
+        prompt.map(shows) & rest.map(shows)
+    ]
+    short = len(comments) - len(candidates)
     candidates = candidates.drop_duplicates("prompt").sample(frac=1, random_state=seed)
     sizes = {name: getattr(params.splits, name) for name in ("valid", "test", "rl", "irl")}
     needed = sum(sizes.values())
     if needed > len(candidates):
         raise UserError(
-            f"data.splits need {needed} prompts, but the comments give {len(candidates)} distinct "
-            f"prompts of {params.prompt_words} words: lower data.splits or raise data.prompt_words"
+            f"data.splits need {needed} prompts, but the {len(comments)} comments give "
+            f"{len(candidates)} distinct prompts of {params.prompt_words} words ({short} comments "
+            "have no word after it; words are what white space parts): lower data.splits, "
+            "or change data.prompt_words or data.max_words"
         )
     prompts = candidates[:needed].copy()
     prompts["split"] = np.repeat(list(sizes), list(sizes.values()))
     prompts["prompt_id"] = np.arange(needed)
     held_out = prompts[prompts["split"].isin(HELD_OUT)].set_index("prompt")["split"]
     split = prompt.map(held_out).fillna("train").to_numpy()
-    if (split == "train").sum() < 2 or comments["toxic"][split == "train"].nunique() < 2:
-        raise UserError("data.splits leave no comments of both labels to train on: lower them")
+    if params.label_column is not None:
+        _need_both_labels(comments["toxic"][split == "train"], "to train on", "lower data.splits")
+        _need_both_labels(
+            comments["toxic"][split == "test"],
+            "behind the prompts of data.splits.test",
+            "raise it, or bring data.toxic_share nearer to 0.5",
+        )
     return comments.assign(comment_id=np.arange(len(comments)), split=split), prompts
+
+
+def _need_both_labels(toxic: "pd.Series[int]", what: str, advice: str) -> None:
+    of_each = [int((toxic == label).sum()) for label in (1, 0)]
+    if not all(of_each):
+        raise UserError(
+            f"of the {len(toxic)} comments {what}, {of_each[0]} are toxic and {of_each[1]} are "
+            f"not, and some of both are needed: {advice}"
+        )
 
 
 def _cut(text: str, words: int) -> int:

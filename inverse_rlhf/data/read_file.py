@@ -4,7 +4,10 @@ import csv
 import gzip
 import io
 import json
+import os
+import re
 import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.files import missing
 
 KINDS = ".parquet, .csv, .json or .jsonl file (the last three also with .gz)"
 _KINDS = (".parquet", ".csv", ".json", ".jsonl", ".csv.gz", ".json.gz", ".jsonl.gz")
 _BOOLEANS = {"true": True, "false": False}
+_GZIPPED = b"\x1f\x8b"
+_FEW = 20  # values; a column of texts has more
+_SHOWN = 20  # names in a message
 
 
 def kind_of(path: Path | str) -> str | None:
@@ -31,7 +38,7 @@ def read_frame(path: Path, key: str) -> pd.DataFrame:
 
     | name | content |
     |---|---|
-    | .parquet | any; categories are read as their values, an index as a column |
+    | .parquet | any; categories are read as their values, an index as a column, structs as objects |
     | .csv, .csv.gz | comma-separated with a header; an empty field is null; a column is of numbers or of booleans where every field that is not null is one, else of texts |
     | .json, .jsonl, with .gz too | an array of objects, or an object a line; a key that an object lacks is null in its row |
 
@@ -45,12 +52,13 @@ def read_frame(path: Path, key: str) -> pd.DataFrame:
 
     Raises:
         UserError: a missing, empty or unreadable file, one of another kind, a CSV row with more or
-            fewer fields than the header, a name or key that is there twice.
+            fewer fields than the header, a quoted field that holds rows, a name or key that is
+            there twice.
     """  # noqa: E501
-    if path.is_dir():
+    if os.path.isdir(path):
         return _read_folder(path, key)
-    if not path.is_file():
-        raise UserError(f"{key}: {path} does not exist")
+    if not os.path.isfile(path):  # which says no of any name, too long or with NUL
+        raise UserError(f"{key}: {missing(path)}")
     kind = kind_of(path)
     if kind is None:
         raise UserError(f"{key}: {path} is not a {KINDS}, nor a folder of .parquet files")
@@ -59,14 +67,16 @@ def read_frame(path: Path, key: str) -> pd.DataFrame:
     try:
         return _read_parquet(path) if kind == ".parquet" else _read_text(path, kind)
     except UnicodeDecodeError as error:
+        number = error.object.count(b"\n", 0, error.start) + 1
         raise UserError(
-            f"{key}: {path} is not UTF-8 at byte {error.start}: convert the file to UTF-8"
+            f"{key}: {path} is not UTF-8 at byte {error.start} (line {number}, "
+            f"{error.object[error.start : error.start + 1]!r}): convert the file to UTF-8"
         ) from None
     except _Empty:
         raise UserError(f"{key}: {path} is empty") from None
     except (ValueError, OSError, EOFError, RecursionError, zlib.error, pa.ArrowException) as error:
-        line = str(error).replace("\n", " ") or type(error).__name__
-        raise UserError(f"{key}: {path} cannot be read as {kind}: {line}") from None
+        line = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{key}: {path} cannot be read as {kind}: {line[:500]}") from None
 
 
 class _Empty(Exception):
@@ -87,9 +97,44 @@ def _read_folder(folder: Path, key: str) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def named(names: Any) -> str:
+def column_of(frame: pd.DataFrame, name: str) -> "pd.Series[Any] | None":
+    """A column by its name, or by one such as `prompt.text` a key of the objects in a column.
+
+    Returns:
+        None where there is neither; of objects, null in rows that lack the key.
+    """
+    if name in frame:
+        return frame[name]
+    parts = name.split(".")
+    for end in range(len(parts) - 1, 0, -1):
+        outer = ".".join(parts[:end])
+        if outer in frame:
+            cells = [_within(cell, parts[end:]) for cell in frame[outer]]
+            known = any(cell is not None for cell in cells)
+            return pd.Series(cells, frame.index, dtype=object, name=name) if known else None
+    return None
+
+
+def _within(cell: Any, keys: list[str]) -> Any:
+    for key in keys:
+        cell = cell.get(key) if isinstance(cell, dict) else None
+    return cell
+
+
+def named_columns(frame: pd.DataFrame) -> str:
+    """A table's columns as messages have them, those of objects by their keys: prompt.text."""
+    names: list[str] = []
+    for name, cells in frame.items():
+        first = next((cell for cell in cells if cell is not None), None)
+        names += [f"{name}.{key}" for key in first] if isinstance(first, dict) else [str(name)]
+    return named(names)
+
+
+def named(names: Iterable[Any]) -> str:
     """Names, such as a table's columns, as messages have them."""
-    return ", ".join(map(repr, names))
+    names = list(names)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(shown, names[:_SHOWN])) + more
 
 
 def shown(value: Any) -> str:
@@ -99,7 +144,9 @@ def shown(value: Any) -> str:
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    table = pq.ParquetFile(path).read()
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        table = file.read()
+    table.validate(full=True)  # texts that are no UTF-8 would be found when they are used only
     for i, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):
             table = table.set_column(i, field.name, table.column(i).cast(field.type.value_type))
@@ -114,6 +161,8 @@ def _read_text(path: Path, kind: str) -> pd.DataFrame:
     content = path.read_bytes()
     if kind.endswith(".gz"):
         content = gzip.decompress(content)
+    elif content.startswith(_GZIPPED):
+        raise ValueError("it is gzipped: give it a name that ends in .gz")
     text = content.decode("utf-8-sig")
     if not text.strip():
         raise _Empty
@@ -121,34 +170,104 @@ def _read_text(path: Path, kind: str) -> pd.DataFrame:
 
 
 def _read_csv(text: str) -> pd.DataFrame:
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ValueError(f"line {line} has a NUL character: it is damaged or no UTF-8: mend it")
+    rows, lines = _csv_rows(text)
+    header = rows[0]
+    if len(header) == 1 and (other := re.search("[;\t|]", header[0])):
+        raise ValueError(
+            f"the header is one name, {shown(header[0])}: separate fields by commas, not by "
+            f"{other[0]!r}"
+        )
+    for number, row in enumerate(rows[1:]):
+        if len(row) != len(header):
+            raise ValueError(
+                f"row {number} (line {lines[number + 1]}) has {len(row)} fields, the header has "
+                f"{len(header)}, and its last field is {shown(row[-1])}: put fields with "
+                "commas or line breaks between double quotes"
+            )
+    twice = [name for name in header if header.count(name) > 1]
+    if twice:
+        raise ValueError(f"the header has {shown(twice[0])} twice: rename one")
+    _refuse_swallowed(rows[1:], lines[1:])
+    columns = zip(*rows[1:], strict=True) if rows[1:] else [() for _ in header]
+    return pd.DataFrame(
+        {name: _typed(values) for name, values in zip(header, columns, strict=True)}
+    )
+
+
+def _csv_rows(text: str) -> tuple[list[list[str]], list[int]]:
+    """Rows, the header's among them, without blank lines, and the line each begins at."""
     csv.field_size_limit(2**31 - 1)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[list[str]] = []
+    lines: list[int] = []
     started = 1
     try:
         for row in reader:
-            if row and rows and len(row) != len(rows[0]):
-                raise ValueError(
-                    f"row {len(rows) - 1} (line {started}) has {len(row)} fields, the header has "
-                    f"{len(rows[0])}, and its last field is {shown(row[-1])}: put fields with "
-                    "commas or line breaks between double quotes"
-                )
-            if row:  # not a blank line
+            if row:
                 rows.append(row)
+                lines.append(started)
             started = reader.line_num + 1
     except csv.Error as error:
         raise ValueError(
             f"row {len(rows) - 1} (line {started}): {error}: within a quoted field, write a double "
             'quote twice (""), not with a backslash'
         ) from None
-    header = rows[0]
-    twice = [name for name in header if header.count(name) > 1]
-    if twice:
-        raise ValueError(f"the header has {twice[0]!r} twice: rename one")
-    columns = zip(*rows[1:], strict=True) if rows[1:] else [() for _ in header]
-    return pd.DataFrame(
-        {name: _typed(values) for name, values in zip(header, columns, strict=True)}
-    )
+    return rows, lines
+
+
+def _refuse_swallowed(rows: list[list[str]], lines: list[int]) -> None:
+    """Raise where a quoted field has lines that look like rows: a quote was opened by mistake.
+
+    Such a line has as many fields as the header has, and what stands in columns of few values, as
+    labels are, or of numbers is such a value or number.
+    """
+    columns: list[_Column] = []
+    for at, (row, started) in enumerate(zip(rows, lines, strict=True)):
+        for place, field in enumerate(row):
+            inner = re.split(r"\r\n|\r|\n", field)[:-1] if "\n" in field or "\r" in field else []
+            like = []
+            for number, line in enumerate(inner):
+                parts = _parts(line)
+                shift = place if number == 0 else 0
+                if len(row) > 1 and len(parts) + shift == len(row):
+                    columns = columns or [_Column(cells) for cells in zip(*rows, strict=True)]
+                    found = [c.has(p) for c, p in zip(columns[shift:], parts, strict=True)]
+                    like += [line] if True in found and False not in found else []
+            if like:
+                raise ValueError(
+                    f"row {at} (line {started}) has a quoted field with {len(like)} lines like "
+                    f"rows, the first {shown(like[0])}: close its quote, or write quotes within a "
+                    "field twice; where it is meant so, give the table as .jsonl or .parquet"
+                )
+
+
+def _parts(line: str) -> list[str]:
+    try:
+        return next(csv.reader([line], strict=True), [])
+    except csv.Error:
+        return []
+
+
+class _Column:
+    """What a CSV column holds: a few values, numbers, or anything."""
+
+    def __init__(self, cells: Sequence[str]) -> None:
+        values = set(cells) - {""}
+        self.values = values if len(values) <= _FEW else set()
+        numbers = pd.to_numeric(pd.Series(sorted(values), dtype=object), errors="coerce")
+        self.numbers = bool(values) and not numbers.isna().any()
+        self.certain = self.numbers or 2 * len(values) < len(cells)
+
+    def has(self, field: str) -> bool | None:
+        """Whether a field is like the others; None where that cannot be known."""
+        if self.values:
+            return (field in self.values) or (False if self.certain else None)
+        if self.numbers:
+            return field == field.strip() and bool(pd.notna(pd.to_numeric(field, errors="coerce")))
+        return None
 
 
 def _typed(fields: tuple[str, ...]) -> pd.Series:

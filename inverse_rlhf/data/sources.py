@@ -1,6 +1,10 @@
 """Labelled comments from the embedded corpus, a local file or a hub data set."""
 
 import math
+import os
+import re
+from decimal import Decimal
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -8,26 +12,49 @@ import numpy as np
 import pandas as pd
 
 from inverse_rlhf.data import corpus
-from inverse_rlhf.data.read_file import KINDS, kind_of, named, read_frame, shown
+from inverse_rlhf.data.clean import distinct, is_damaged, is_unicode, shows
+from inverse_rlhf.data.read_file import (
+    KINDS,
+    column_of,
+    kind_of,
+    named_columns,
+    read_frame,
+    shown,
+)
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.params import Data, Transfer
 
 _EMBEDDED_SIZE = 24_000
+_LABELS = {
+    **dict.fromkeys(("1", "1.0", "true", "yes", "toxic"), 1),
+    **dict.fromkeys(("0", "0.0", "false", "no", "not toxic", "non toxic", "nontoxic"), 0),
+}
+"""Labels that are written as texts, in lower case, with blanks for hyphens and underscores."""
+_LABELS_READ = (
+    "write 1, toxic, true or yes, or 0, non-toxic, false or no (of a score, 1 where it is high)"
+)
 
 
 def read_comments(params: Data, *, seed: int) -> pd.DataFrame:
     """Distinct comments of the source named by `data.source`.
 
+    A label is 0 or 1, a boolean, or one of the words toxic and non-toxic, true and false, yes and
+    no in any case (a list is at `_LABELS`).
+
     Returns:
-        Columns text (str, stripped, not empty) and toxic (int8, 0 or 1), in the source's order.
+        Columns text (str, stripped, not empty) and toxic (int8, 0 or 1; Int8 and null where
+        `data.label_column` is null), in the source's order.
+        `attrs["facts"]` counts the rows that are left out: left_out_damaged (characters that no
+        text has), left_out_invisible (nothing to be seen), left_out_contradictory (a text with both
+        labels), left_out_repeated.
 
     Raises:
-        UserError: a missing, empty or unreadable file, an unreachable hub, a wrong column, a null,
-            empty or non-UTF-8 text, a label that is not 0 or 1, or only one label present.
+        UserError: a missing, empty or unreadable file, an unreachable hub, a wrong column, a null
+            or empty text, a label that is none, or only one label present.
     """
     if params.source == "embedded":
         return _embedded(params, seed=seed)
-    if kind_of(params.source) or Path(params.source).is_dir():
+    if kind_of(params.source) or os.path.exists(params.source):
         frame = read_frame(Path(params.source), "data.source")
     else:
         frame = _read_hub(params)
@@ -59,19 +86,12 @@ def read_transfer_prompts(params: Transfer) -> pd.DataFrame:
     if params.transfer_prompts is None:
         return pd.DataFrame({"prompt_id": [], "prompt": []}).astype({"prompt": "str"})
     key, path = "evaluate.transfer_prompts", Path(params.transfer_prompts)
-    frame = read_frame(path, key)
-    if params.transfer_column not in frame:
-        raise UserError(
-            f"evaluate.transfer_column: {path} has no column {params.transfer_column!r}; "
-            f"its columns are {named(frame)}"
-        )
-    texts = frame[params.transfer_column]
+    texts = _column(read_frame(path, key), params.transfer_column, "evaluate.transfer_column", path)
     texts = texts.dropna()
-    where = f"{key}: {path}"
-    _reject(~texts.map(_is_text), where, texts, "is not a text but {}")
-    _reject(texts.map(_not_unicode), where, texts, "is not valid UTF-8")
+    _reject_non_texts(texts, f"{key}: {path}")
+    _reject(~texts.map(is_unicode), f"{key}: {path}", texts, "is not valid UTF-8")
     texts = texts.str.strip()
-    texts = texts[texts != ""].drop_duplicates().head(params.transfer_count)
+    texts = texts[texts.map(shows)].drop_duplicates().head(params.transfer_count)
     if texts.empty:
         raise UserError(f"{key}: {path} has no prompts in column {params.transfer_column!r}")
     return pd.DataFrame({"prompt_id": np.arange(len(texts)), "prompt": texts.to_numpy()})
@@ -84,12 +104,12 @@ def _read_hub(params: Data) -> pd.DataFrame:
             "if it is a hub data set, set data.revision to a commit, tag or branch"
         )
     from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import DatasetsError
 
     try:
         data = load_dataset(params.source, revision=params.revision, split=params.hub_split)
-    except (DatasetNotFoundError, ConnectionError, FileNotFoundError, ValueError, OSError) as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (DatasetsError, ValueError, OSError) as error:
+        line = str(error).splitlines()[0][:500] if str(error) else type(error).__name__
         raise UserError(
             f"data.source: the hub data set {params.source} at {params.revision} "
             f"cannot be loaded (no network, or a wrong id, revision or hub_split): {line}"
@@ -100,24 +120,34 @@ def _read_hub(params: Data) -> pd.DataFrame:
 
 def _checked(frame: pd.DataFrame, params: Data) -> pd.DataFrame:
     source, where = params.source, f"data.source: {params.source}"
-    for key in ("text_column", "label_column"):
-        column = getattr(params, key)
-        if column not in frame.columns:
-            raise UserError(
-                f"data.{key}: {source} has no column {column!r}; its columns are {named(frame)}"
-            )
+    text = _column(frame, params.text_column, "data.text_column", source)
     if frame.empty:
-        raise UserError(f"data.source: {source} has no rows")
-    text, label = frame[params.text_column], frame[params.label_column]
+        raise UserError(f"{where} has no rows")
     _reject(text.isna(), where, text, "is null")
-    _reject(~text.map(_is_text), where, text, "is not a text but {}")
-    _reject(text.str.strip() == "", where, text, "is empty")
-    _reject(text.map(_not_unicode), where, text, "is not valid UTF-8")
-    numbers = pd.to_numeric(label, errors="coerce")
-    _reject(~numbers.isin([0, 1]), where, label, "is not 0 or 1 but {}")
-    comments = pd.DataFrame({"text": text.str.strip(), "toxic": numbers.astype("int8")})
-    comments = comments.drop_duplicates("text", ignore_index=True)
-    if comments["toxic"].nunique() < 2:
+    _reject_non_texts(text, where)
+    text = text.str.strip()
+    _reject(text == "", where, text, "is empty")
+    if params.label_column is None:
+        labels = pd.Series(pd.NA, frame.index, dtype="Int8")
+    else:
+        labels = _labels(_column(frame, params.label_column, "data.label_column", source), where)
+    damaged = text.map(is_damaged)
+    invisible = ~damaged & ~text.map(shows)
+    kept = ~(damaged | invisible)
+    comments = pd.DataFrame({"text": text, "toxic": labels})[kept]
+    comments, counts = distinct(comments)
+    comments.attrs["facts"] = {
+        "left_out_damaged": int(damaged.sum()),
+        "left_out_invisible": int(invisible.sum()),
+        **counts,
+    }
+    if comments.empty:
+        raise UserError(
+            f"{where} has {len(frame)} rows and none is left: {damaged.sum()} have NUL or half "
+            f"characters, in {invisible.sum()} nothing can be seen, and "
+            f"{counts['left_out_contradictory']} have a text with both labels"
+        )
+    if params.label_column is not None and comments["toxic"].nunique() < 2:
         raise UserError(
             f"data.label_column: every {params.label_column!r} in {source} is "
             f"{comments['toxic'].iloc[0]}, both 0 and 1 are needed"
@@ -125,24 +155,47 @@ def _checked(frame: pd.DataFrame, params: Data) -> pd.DataFrame:
     return comments
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+def _column(frame: pd.DataFrame, name: str, key: str, source: object) -> "pd.Series[Any]":
+    found = column_of(frame, name)
+    if found is None:
+        raise UserError(
+            f"{key}: {source} has no column {name!r}; its columns are {named_columns(frame)}"
+        )
+    return found
 
 
-def _reject(bad: "pd.Series[bool]", where: str, cells: "pd.Series[Any]", what: str) -> None:
+def _labels(cells: "pd.Series[Any]", where: str) -> "pd.Series[int]":
+    _reject(cells.isna(), where, cells, "is null")
+    labels = cells.map(_label)
+    _reject(labels.isna(), where, cells, "is not 0 or 1 but {}", _LABELS_READ)
+    return labels.astype("int8")
+
+
+def _label(cell: Any) -> float:
+    """0 or 1; not a number where it is no label."""
+    if isinstance(cell, str):
+        return _LABELS.get(re.sub(r"[\s_-]+", " ", cell.strip().lower()), math.nan)
+    is_number = isinstance(cell, Real | np.bool_ | Decimal)
+    return float(cell) if is_number and cell in (0, 1) else math.nan
+
+
+def _reject_non_texts(texts: "pd.Series[Any]", where: str) -> None:
+    objects = texts.map(lambda cell: isinstance(cell, dict))
+    advice = f"name the key that has it, as in {texts.name}.text"
+    _reject(objects, where, texts, "is not a text but {}", advice)
+    _reject(~texts.map(lambda cell: isinstance(cell, str)), where, texts, "is not a text but {}")
+
+
+def _reject(
+    bad: "pd.Series[bool]",
+    where: str,
+    cells: "pd.Series[Any]",
+    what: str,
+    advice: str = "fix or drop it",
+) -> None:
     """Raise for the first bad row; in `what`, {} is its cell."""
     if bad.any():
         rows = bad.index[bad.to_numpy(bool)]
         more = f" (and {len(rows) - 1} more rows)" if len(rows) > 1 else ""
         what = what.format(shown(cells[rows[0]]))
-        raise UserError(
-            f"{where}, column {cells.name!r}, row {rows[0]} {what}{more}: fix or drop it"
-        )
-
-
-def _not_unicode(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return True
-    return False
+        raise UserError(f"{where}, column {cells.name!r}, row {rows[0]} {what}{more}: {advice}")

@@ -9,6 +9,7 @@ import pandas as pd
 from sklearn.linear_model import RidgeCV
 
 from inverse_rlhf.audit_params import AuditSettings
+from inverse_rlhf.data.clean import shows
 from inverse_rlhf.data.given_pairs import FEWEST_PROMPTS
 from inverse_rlhf.evaluation.audit_tables import (
     examples_table,
@@ -150,7 +151,7 @@ def _counts(pairs: pd.DataFrame) -> dict[str, int]:
     counts = {"all": len(pairs), "prompts": pairs["prompt_id"].nunique(), "same": int(same.sum())}
     counts |= {name: int(by_split(pairs, name).sum()) for name in ("irl", "valid", "test")}
     for side in ("base", "aligned"):
-        counts[f"empty_{side}"] = int((pairs[f"{side}_completion"].str.strip() == "").sum())
+        counts[f"empty_{side}"] = int((~pairs[f"{side}_completion"].map(shows)).sum())
     return counts
 
 

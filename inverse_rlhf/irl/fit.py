@@ -25,7 +25,7 @@ from inverse_rlhf.irl.network import Pairs, RewardNetwork
 from inverse_rlhf.irl.outliers import flag_outliers, outlier_report
 from inverse_rlhf.irl.problem import Problem, all_texts, check_pairs
 from inverse_rlhf.irl.runs import Fit, Run, plan_runs
-from inverse_rlhf.irl.store import RunStore
+from inverse_rlhf.irl.store import RunStore, open_store
 from inverse_rlhf.irl.tables import OUTLIERS, runs_table, scores_table
 from inverse_rlhf.models.blocks import keep_bottom_blocks
 from inverse_rlhf.models.checkpoints import Model
@@ -85,8 +85,8 @@ def fit_rewards(
             losses that need the policies.
 
     Raises:
-        UserError: policies that wrote the same, more rounds than pairs, or a fit that is not
-            finite.
+        UserError: policies that wrote the same, more rounds than pairs, a fit that is not finite,
+            another process that fits the same, or finished runs that were taken away meanwhile.
     """
     check_pairs(pairs, params)
     if params.method == "bayes":  # its likelihood is Bradley-Terry's
@@ -95,13 +95,13 @@ def fit_rewards(
         keep_bottom_blocks(model.module, params.blocks)
     texts = all_texts(pairs, prompts)
     problem = Problem(texts, model, params, parts, compute, seed, log_ratios)
-    kept = RunStore(store, run_key(problem))
     runs = plan_runs(params, seed=seed)
     fit_missing = _fit_linear if params.trainable == "head" else _fit_networks
-    assemble, facts = fit_missing(problem, runs, kept)
-    fits = [fit for run in runs if (fit := kept.get(run))]
-    table = runs_table(fits, texts)
-    reward = export_reward(problem, fits, table, kept, assemble)
+    with open_store(store, run_key(problem)) as kept:
+        assemble, facts = fit_missing(problem, runs, kept)
+        fits = kept.all(runs)
+        table = runs_table(fits, texts)
+        reward = export_reward(problem, fits, table, kept, assemble)
     outliers = pd.DataFrame(columns=OUTLIERS.names)
     if params.method == "bayes" and model is not None:
         outliers = flag_outliers(texts, model, seed=seed)

@@ -1,6 +1,7 @@
 """The name of a problem's finished runs: it changes with what they depend on, and nothing else."""
 
 import hashlib
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from inverse_rlhf.features.text import NAMED, named_feature
 from inverse_rlhf.irl.losses import LOSSES
 from inverse_rlhf.irl.problem import Problem
 from inverse_rlhf.irl.store import store_key
+from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.params import Irl
 
 
@@ -23,27 +25,33 @@ def run_key(problem: Problem) -> str:
     if params.method == "bayes":  # its draws are made together
         settings["runs"] = params.runs
     parts = [named_feature(kind, problem.parts) for kind in params.features if kind in NAMED]
-    versions = [
-        version(name) for name in ("torch", "transformers", "numpy", "scipy", "scikit-learn")
-    ]
+    libraries = ("torch", "transformers", "tokenizers", "peft", "numpy", "scipy", "scikit-learn")
+    versions = [version(name) for name in libraries]
     machine = (str(problem.device), torch.get_num_threads(), problem.compute)
     folder = weights = None
+    tables = {"texts": problem.texts}
     if problem.model is not None and "hidden_state" in params.features:
-        folder = Path(problem.model.module.name_or_path)
-        if params.body != "base":  # it may be of the hub, or an adapter of a model elsewhere
-            weights = _digest(problem.model.module)
+        if params.body == "base":
+            folder = Path(problem.model.module.name_or_path)
+        else:  # it may be of the hub, or an adapter of a model elsewhere
+            weights = _digest(problem.model)
     everything = (settings, parts, problem.seed, versions, machine, weights)
-    tables = [problem.texts]
     if problem.log_ratios is not None:
-        tables.append(pd.DataFrame(problem.log_ratios))
+        tables["log_ratios"] = pd.DataFrame(problem.log_ratios)
     return store_key(tables, folder, repr(everything))
 
 
-def _digest(module: torch.nn.Module) -> str:
+def _digest(model: Model) -> str:
+    """Of weights and of the tokenizer's files."""
     digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
+    for name, value in sorted(model.module.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    with tempfile.TemporaryDirectory() as folder:
+        model.tokenizer.save_pretrained(folder)
+        for path in sorted(Path(folder).rglob("*")):
+            if path.is_file():
+                digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 
 

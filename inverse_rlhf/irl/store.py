@@ -1,16 +1,20 @@
 """Finished runs on disk: a stage fits those that it lacks, killed before or asked for more."""
 
+import contextlib
+import fcntl
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from inverse_rlhf.files import atomic, remove
+from inverse_rlhf.errors import UserError
+from inverse_rlhf.files import atomic, remove, to_disk
 from inverse_rlhf.irl.runs import Fit, Run
 
 _PACKAGE = Path(__file__).parent.parent
@@ -35,20 +39,20 @@ FITTING = (
 class RunStore:
     """A folder with a file for each finished run: its `Fit` and its trained weights.
 
+    A file that is damaged, or is another run's or another problem's, counts as none.
+
     Args:
-        folder: of all stores; only the one of `key` is kept.
+        folder: of this problem's runs.
         key: names everything that a run's result depends on.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
-        self._folder = folder / key
-        if folder.is_dir():
-            for other in folder.iterdir():
-                if other != self._folder:
-                    remove(other)
+        self._folder = folder
+        self._key = key
+        self._checked: dict[Run, Fit] = {}
 
     def put(self, fit: Fit, state: dict[str, torch.Tensor]) -> None:
-        """Keep a run, whole or not at all."""
+        """Keep a run, whole or not at all, whatever happens to the machine."""
         tensors = {f"state.{name}": value.contiguous() for name, value in state.items()}
         tensors["loss"] = torch.tensor(fit.loss, dtype=torch.float64)
         tensors["valid_discrimination"] = torch.tensor(
@@ -57,46 +61,129 @@ class RunStore:
         tensors["epoch"] = torch.tensor(fit.epoch)
         tensors["rewards"] = torch.from_numpy(np.ascontiguousarray(fit.rewards))
         with atomic(self._path(fit.run)) as temporary:
-            save_file(tensors, temporary)
+            save_file(tensors, temporary, self._marks(fit.run, tensors))
+            to_disk(temporary)
 
     def get(self, run: Run) -> Fit | None:
         """A kept run; None where there is none."""
-        try:
-            with safe_open(self._path(run), "pt") as kept:  # without its weights
-                names = ("loss", "valid_discrimination", "epoch", "rewards")
-                loss, found, epoch, rewards = (kept.get_tensor(name) for name in names)
-        except (FileNotFoundError, SafetensorError):
-            return None
-        return Fit(run, loss.tolist(), found.tolist(), int(epoch), rewards.numpy())
+        if run not in self._checked and (kept := self._read(run)) is not None:
+            names = ("loss", "valid_discrimination", "epoch", "rewards")
+            loss, found, epoch, rewards = (kept[name] for name in names)
+            fit = Fit(run, loss.tolist(), found.tolist(), int(epoch), rewards.numpy())
+            self._checked[run] = fit
+        return self._checked.get(run)
+
+    def all(self, runs: list[Run]) -> list[Fit]:
+        """All of them.
+
+        Raises:
+            UserError: one is missing.
+        """
+        fits = [fit for run in runs if (fit := self.get(run))]
+        if len(fits) < len(runs):
+            raise UserError(
+                f"{self._folder}: {len(runs) - len(fits)} of {len(runs)} finished runs were taken "
+                "away or damaged: run the stage again, which fits them anew"
+            )
+        return fits
 
     def state(self, run: Run) -> dict[str, torch.Tensor]:
-        """The trained weights of a kept run."""
-        tensors = load_file(self._path(run))
+        """The trained weights of a kept run.
+
+        Raises:
+            UserError: it is no longer there.
+        """
+        tensors = self._read(run)
+        if tensors is None:
+            raise UserError(
+                f"{self._path(run)} was taken away or damaged: run the stage again, which fits "
+                "this run anew"
+            )
         return {
             name.removeprefix("state."): value
             for name, value in tensors.items()
             if name.startswith("state.")
         }
 
+    def _read(self, run: Run) -> dict[str, torch.Tensor] | None:
+        try:
+            with safe_open(self._path(run), "pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                marks = file.metadata()
+        except (OSError, SafetensorError):
+            return None
+        return tensors if marks == self._marks(run, tensors) else None
+
+    def _marks(self, run: Run, tensors: dict[str, torch.Tensor]) -> dict[str, str]:
+        """What a file says of itself: whose it is, and a checksum of its content."""
+        digest = hashlib.sha256()
+        for name, value in sorted(tensors.items()):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.cpu().reshape(-1).view(torch.uint8).numpy().data)
+        return {"key": self._key, "run": repr(run), "sha256": digest.hexdigest()}
+
     def _path(self, run: Run) -> Path:
         return self._folder / f"{run.name}.safetensors"
 
 
-def store_key(tables: Iterable[pd.DataFrame], weights: Path | None, settings: str) -> str:
+@contextlib.contextmanager
+def open_store(folder: Path, key: str) -> Iterator[RunStore]:
+    """The store of a problem's runs, which is this process's alone within the block.
+
+    Runs of other problems are forgotten, unless another process is at work on them.
+
+    Args:
+        folder: of all stores.
+        key: see `RunStore`.
+
+    Raises:
+        UserError: another process is at work on this problem.
+    """
+    own = folder / key
+    own.mkdir(parents=True, exist_ok=True)
+    with (own / "lock").open("a") as lock:
+        if not _taken(lock):
+            raise UserError(f"{own}: another process fits these runs: wait until it has ended")
+        for other in folder.iterdir():
+            if other != own:
+                _forget(other)
+        yield RunStore(own, key)
+
+
+def _forget(store: Path) -> None:
+    if not store.is_dir():
+        return
+    with (store / "lock").open("a") as lock:
+        if _taken(lock):
+            remove(store)
+
+
+def _taken(lock: IO[str]) -> bool:
+    """Take a lock that lasts until its file is closed; False where another process has it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def store_key(tables: Mapping[str, pd.DataFrame], weights: Path | None, settings: str) -> str:
     """A digest of everything that a run's result depends on.
 
     Args:
-        tables: what is fitted on and scored.
-        weights: the folder of the model that is started from; None, or no folder: of none.
+        tables: what is fitted on and scored, by name.
+        weights: the folder of the model that is started from, with its tokenizer; None, or no
+            folder: of none.
         settings: params and seed, and what else names the model.
     """
     digest = hashlib.sha256(settings.encode())
-    for table in tables:
+    for name, table in tables.items():
+        kinds = [(str(column), str(kind)) for column, kind in table.dtypes.items()]
+        digest.update(repr((name, len(table), kinds)).encode())
         digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
-    sources = [_PACKAGE / name for name in FITTING]
-    kinds = ("*.safetensors", "*.json", "*.txt", "*.model")  # with its tokenizer
-    model = [path for kind in kinds for path in weights.glob(kind)] if weights is not None else []
-    for path in [*sources, *sorted(model)]:
+    # Every file: tokenizers have theirs under many names.
+    model = [path for path in weights.glob("*") if path.is_file()] if weights is not None else []
+    for path in [*(_PACKAGE / name for name in FITTING), *sorted(model)]:
         with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+            digest.update(path.name.encode() + hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:16]

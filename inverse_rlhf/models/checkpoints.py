@@ -26,7 +26,7 @@ from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import atomic
 from inverse_rlhf.models.adapters import TOKENIZER_FILES, Adapter, find_adapter, merge
 from inverse_rlhf.models.causal import check_causal
-from inverse_rlhf.params import Compute, Pretrained
+from inverse_rlhf.params import Compute, Source
 
 Kind = Literal["policy", "classifier", "body"]
 _AUTO: dict[Kind, Any] = {
@@ -244,7 +244,7 @@ def _read_adapted(
     return model.base_model if kind == "body" and read_as != "body" else model, tokenizer
 
 
-def obtain(kind: Kind, params: Pretrained, compute: Compute, *, key: str) -> Model:
+def obtain(kind: Kind, params: Source, compute: Compute, *, key: str) -> Model:
     """`load` for the source that a params group names; a hub id needs a revision."""
     if params.revision is None and not Path(params.source).is_dir():
         raise UserError(

@@ -28,7 +28,7 @@ from transformers import (
 
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.models.checkpoints import Model, device_of
-from inverse_rlhf.params import Compute, Scratch
+from inverse_rlhf.params import Compute, Scratch, ScratchTokens
 from inverse_rlhf.progress import show_training
 
 _END = "<|endoftext|>"
@@ -51,7 +51,7 @@ def train_policy(
         UserError: the loss is not finite.
     """
     train, valid = _by_split(comments)
-    tokenizer = _train_bpe(train["text"], params, specials=[_END, _PAD])
+    tokenizer = policy_tokenizer(comments, params)
     end = tokenizer.convert_tokens_to_ids(_END)
     config = GPTNeoXConfig(
         **_shape(params),
@@ -77,6 +77,12 @@ def train_policy(
         key="base_policy.scratch",
     )
     return Model(model.eval(), tokenizer, compute), facts
+
+
+def policy_tokenizer(comments: pd.DataFrame, params: ScratchTokens) -> PreTrainedTokenizerFast:
+    """The byte-level BPE that `train_policy` trains on the `train` comments."""
+    train, _ = _by_split(comments)
+    return _train_bpe(train["text"], params, specials=[_END, _PAD])
 
 
 def train_classifier(
@@ -164,7 +170,7 @@ def _shape(params: Scratch) -> dict[str, int]:
 
 
 def _train_bpe(
-    texts: "pd.Series[str]", params: Scratch, *, specials: list[str]
+    texts: "pd.Series[str]", params: ScratchTokens, *, specials: list[str]
 ) -> PreTrainedTokenizerFast:
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -193,6 +193,13 @@ def _left_out(counts: dict[str, Any]) -> list[str]:
         "left_out_long": "prompts too long for a context",
     }
     lines = [f"Left out: {counts[key]} {what}." for key, what in words.items() if counts.get(key)]
+    doubtful = {
+        "twice": "repeat another",
+        "both_ways": "are there the other way round, too, and contradict each other",
+    }
+    lines += [
+        f"Of the pairs, {counts[key]} {what}." for key, what in doubtful.items() if counts.get(key)
+    ]
     if counts.get("log_ratio", "measured") != "measured":
         lines.append(f"No log-ratio of the policies: {counts['log_ratio']}.")
     return lines

@@ -7,16 +7,33 @@ from typing import Any
 
 import pandas as pd
 
+_LEFT_OUT = {
+    "left_out_contradictory": "rows of texts with both labels",
+    "left_out_repeated": "repeated texts",
+    "left_out_damaged": "texts with NUL or half characters",
+    "left_out_invisible": "texts in which nothing can be seen",
+    "left_out_long": "prompts beyond the context",
+}
+
 
 def prepare_data(facts: dict[str, Any], prompts: pd.DataFrame) -> list[str]:
     """Of `prepare_data`."""
     sizes = prompts.groupby("split", observed=True).size().to_dict()
-    held_out = prompts[prompts["split"] == "test"]["toxic"].mean()
-    verdict = "balanced" if 0.3 <= held_out <= 0.7 else "unbalanced: look at balanced_accuracy too"
+    if "toxic_share" in facts:
+        held_out = prompts[prompts["split"] == "test"]["toxic"].mean()
+        verdict = (
+            "balanced" if 0.3 <= held_out <= 0.7 else "unbalanced: look at balanced_accuracy too"
+        )
+        labels = f"{facts['toxic_share']:.0%} of them toxic"
+        behind = [f"comments behind test prompts: {held_out:.0%} toxic, {verdict}"]
+    else:
+        labels, behind = "without labels: what needs them is absent later", []
+    left_out = [f"{facts[kind]} {what}" for kind, what in _LEFT_OUT.items() if facts.get(kind)]
     return [
-        f"{facts['comments']} comments, {facts['toxic_share']:.0%} of them toxic",
+        f"{facts['comments']} comments, {labels}",
+        *([f"left out: {', '.join(left_out)}"] if left_out else []),
         "prompts by split: " + ", ".join(f"{name} {sizes[name]}" for name in sizes),
-        f"comments behind test prompts: {held_out:.0%} toxic, {verdict}",
+        *behind,
         "next: data/comments.parquet and data/prompts.parquet hold them",
     ]
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -138,6 +140,8 @@ def test_rows_of_a_prompt_are_its_samples(tmp_path: Path) -> None:
         "pairs": 4,
         "prompts": 2,
         "same": 2,
+        "twice": 1,
+        "both_ways": 0,
         "empty_base": 1,
         "empty_aligned": 1,
         "repeated_base": 0,
@@ -146,6 +150,42 @@ def test_rows_of_a_prompt_are_its_samples(tmp_path: Path) -> None:
         "left_out_rows": 0,
         "left_out_undivided": 0,
     }
+
+
+def test_pairs_that_repeat_or_contradict_each_other_are_counted(tmp_path: Path) -> None:
+    rows = [
+        pair("p", "x", "y"),
+        pair("p", "y", "x"),
+        pair("q", "y", "x"),
+        pair("p", "x", "y"),
+        pair("p", "same", "same"),
+        pair("p", "same", "same"),
+        pair("p", "\u200b", " \ufeff"),
+    ]
+    found = read(tmp_path, rows)
+    assert len(found.table) == 7
+    names = ("same", "twice", "both_ways", "empty_base", "empty_aligned")
+    assert [found.facts[name] for name in names] == [2, 2, 3, 1, 1]
+
+
+def test_keys_of_objects_are_columns(tmp_path: Path) -> None:
+    rows = [{"prompt": {"text": "p", "n": 1}, "a": {"said": "b"}, "b": {"said": "a"}}]
+    assert texts(read(tmp_path, rows, prompt="prompt.text", base="a.said", aligned="b.said")) == [
+        ("p", "b", "a")
+    ]
+    message = "no column 'prompt.words', .*; its columns are 'prompt.text', 'prompt.n', 'a.said'"
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, rows, prompt="prompt.words", base="a.said", aligned="b.said")
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()], ids=str)
+def test_texts_of_every_writer(tmp_path: Path, kind: pa.DataType) -> None:
+    cells = {name: pa.array([name, "x"]).cast(kind) for name in ("prompt", "base", "aligned")}
+    cells["category"] = pa.array(["one", None]).cast(pa.string()).dictionary_encode()
+    pq.write_table(pa.table(cells), tmp_path / "a.parquet")
+    found = read_given_pairs([tmp_path / "a.parquet"])
+    assert texts(found) == [("prompt", "base", "aligned"), ("x", "x", "x")]
+    assert found.table["category"].tolist()[0] == "one"
 
 
 def test_whole_texts_lose_their_prompt_by_side(tmp_path: Path) -> None:
@@ -343,6 +383,7 @@ BAD: list[tuple[list[Rows], dict[str, str], str]] = [
     ([[pair(base_score="high")]], {}, "column 'base_score', row 0 is 'high', not a finite number"),
     ([[pair(aligned_score=float("inf"))]], {}, "row 0 is inf, not a finite number"),
     ([[pair(aligned_score=True)]], {}, "row 0 is True, not a finite number"),
+    ([[pair(category="\ud800")]], {}, "column 'category', row 0 is not valid UTF-8"),
     ([[pair(category=0.5)]], {}, "column 'category', row 0 is 0.5, not a category's name"),
     (
         [[pair(f"p{i}", f"p{i} b" if i else "b") for i in range(4)]],

@@ -8,7 +8,9 @@ import pytest
 from inverse_rlhf.data.prompts import sample_comments, split_prompts
 from inverse_rlhf.data.sources import read_comments
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.params import Data, Params
+from inverse_rlhf.params import Data, Params, Splits
+
+SMALL = Splits(rl=12, irl=10, valid=10, test=10)
 
 
 def data(params: Params, **update: Any) -> Data:
@@ -69,3 +71,41 @@ def test_embedded_comments_suffice(params: Params, size: int, share: float | Non
     sampled = sample_comments(read_comments(settings, seed=0), settings, seed=0)
     assert len(sampled) == size
     assert share is None or sampled["toxic"].sum() == round(size * share)
+
+
+def test_labels_that_contradict_each_other_after_the_cut(params: Params) -> None:
+    frame = pd.DataFrame(
+        {
+            "text": ["one two three", "one two four", "a b c", "a b d", "e f", "g h"],
+            "toxic": [0, 1, 1, 1, 0, 1],
+        }
+    )
+    frame.attrs["facts"] = {"left_out_contradictory": 3, "left_out_damaged": 1}
+    settings = data(params, comments=None, toxic_share=None, max_words=2)
+    sampled = sample_comments(frame, settings, seed=0)
+    assert sorted(sampled["text"]) == ["a b", "e f", "g h"]
+    assert sampled.attrs["facts"] == {
+        "left_out_contradictory": 5,
+        "left_out_repeated": 1,
+        "left_out_damaged": 1,
+    }
+
+
+def test_prompts_show_something(params: Params) -> None:
+    texts = [f"w{n} is it" for n in range(10)] + ["\u200b \u2060 x", "x y \u200b", "x"]
+    frame = pd.DataFrame({"text": texts, "toxic": [0, 1] * 6 + [0]})
+    splits = params.data.splits.model_copy(update={"rl": 2, "irl": 2, "valid": 3, "test": 4})
+    with pytest.raises(UserError, match=r"need 11 .* 13 comments give 10 .* \(3 comments have no"):
+        split_prompts(frame, data(params, splits=splits, prompt_words=2), seed=0)
+
+
+def test_both_labels_to_test_on(params: Params) -> None:
+    rare = data(params, comments=1000, toxic_share=0.02, splits=SMALL)
+    sampled = sample_comments(read_comments(rare, seed=0), rare, seed=0)
+    with pytest.raises(UserError, match=r"behind the prompts of data\.splits\.test, 0 are toxic"):
+        split_prompts(sampled, rare, seed=0)
+    unlabelled = rare.model_copy(update={"label_column": None})
+    comments, _ = split_prompts(
+        sampled.assign(toxic=pd.array([None] * 1000, "Int8")), unlabelled, seed=0
+    )
+    assert comments["toxic"].isna().all()

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from inverse_rlhf.data.read_file import kind_of, read_frame
+from inverse_rlhf.data.read_file import column_of, kind_of, named_columns, read_frame
 from inverse_rlhf.errors import UserError
 
 ROWS: list[dict[str, Any]] = [
@@ -33,6 +33,7 @@ def contents() -> dict[str, bytes]:
         "A.CSV": csv,
         "bom.csv": BOM + csv,
         "windows.csv": frame.to_csv(index=False, lineterminator="\r\n").encode(),
+        "mac.csv": csv.replace(b"\n", b"\r").replace(b"\rthree", b"\nthree"),
         "blank.csv": csv.replace(b"toxic\n", b"toxic\n\n") + b"\n\n",
         "a.csv.gz": gzip.compress(csv),
         "a.jsonl": lines,
@@ -61,7 +62,13 @@ def test_every_kind_reads_the_same(tmp_path: Path, name: str) -> None:
 
 def test_parquet_of_every_string_type_and_a_folder(tmp_path: Path) -> None:
     texts = ["a", None, "c"]
-    types = [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())]
+    types = [
+        pa.string(),
+        pa.large_string(),
+        pa.string_view(),
+        pa.dictionary(pa.int8(), pa.string()),
+        pa.dictionary(pa.int32(), pa.large_string()),
+    ]
     for number, kind in enumerate(types):
         table = pa.table({"text": pa.array(texts, pa.string()).cast(kind), "n": [1, 2, 3]})
         pq.write_table(table, tmp_path / f"{number}.parquet")
@@ -69,8 +76,8 @@ def test_parquet_of_every_string_type_and_a_folder(tmp_path: Path) -> None:
         assert [None if pd.isna(text) else text for text in found["text"]] == texts, kind
     (tmp_path / "notes.txt").write_text("not read")
     found = read_frame(tmp_path, "key")
-    assert found["n"].tolist() == [1, 2, 3] * 3
-    assert found.index.tolist() == list(range(9))
+    assert found["n"].tolist() == [1, 2, 3] * 5
+    assert found.index.tolist() == list(range(15))
 
 
 def test_an_index_is_a_column(tmp_path: Path) -> None:
@@ -105,6 +112,57 @@ def test_kinds() -> None:
     assert kind_of(Path("a.b.parquet")) == ".parquet"
     for name in ("a.parquet.gz", "a.gz", "a", "someone/set", "csv", ".csv", "a.txt", "a.tsv"):
         assert kind_of(name) is None, name
+
+
+def test_keys_of_objects_are_columns(tmp_path: Path) -> None:
+    objects = [{"text": "a", "scores": {"toxicity": 0.1}}, None, {"text": "c"}]
+    rows = [{"prompt": cell, "n": n, "x.y": n} for n, cell in enumerate(objects)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    pd.DataFrame(rows).to_parquet(tmp_path / "a.parquet")
+    for name in ("a.jsonl", "a.parquet"):
+        frame = read_frame(tmp_path / name, "key")
+        texts, scores = column_of(frame, "prompt.text"), column_of(frame, "prompt.scores.toxicity")
+        assert texts is not None
+        assert scores is not None
+        assert texts.tolist() == ["a", None, "c"]
+        assert texts.name == "prompt.text"
+        assert scores.tolist() == [0.1, None, None]
+        assert list(column_of(frame, "x.y")) == [0, 1, 2]
+        for absent in ("prompt.words", "prompt.text.words", "n.text", "text", "prompt."):
+            assert column_of(frame, absent) is None, absent
+        assert named_columns(frame) == "'prompt.text', 'prompt.scores', 'n', 'x.y'"
+
+
+LEGITIMATE = [
+    'text,toxic\n"a list:\nbread, butter\nthat is all",1\nb,0\n',  # another number of fields, or
+    'text,toxic\n"in May,\nin May, 1\nor so",1\nb,0\n',  # no label
+    'text,n\n"May, 2005\nof",1.5\nb,2.5\n',  # a blank before it
+    'text\n"a\nb\nc"\nd\n',  # one column: any line is like a row
+    'text,toxic\n"""1"" said he, ""1"",\nand",1\nb,0\n',
+]
+
+
+@pytest.mark.parametrize("content", LEGITIMATE)
+def test_lines_within_fields_that_are_no_rows(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(content)
+    assert len(read_frame(path, "key")) == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "first"),
+    [
+        (["a,1", '"b,0', "c,1", 'd",0', "e,1"], "'b,0'"),
+        (["a,1", '"b,0', 'c",1', "d,0"], "'b,0'"),
+        (['"a,0.25', 'b",0.5', *(f"t{n},{n / 7}" for n in range(30))], "'a,0.25'"),
+        (['"a,Not Toxic', 'b",Toxic', "c,Not Toxic", "d,Toxic"], "'a,Not Toxic'"),
+    ],
+)
+def test_rows_that_a_quote_swallows(tmp_path: Path, rows: list[str], first: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["text,toxic", *rows]))
+    with pytest.raises(UserError, match=f"has a quoted field with . lines like rows, .* {first}"):
+        read_frame(path, "key")
 
 
 SHIFTED = b"text,reply,toxic\nyou,go away,1,0,\nnice,thanks,0\n"

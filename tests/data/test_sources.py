@@ -1,5 +1,6 @@
 """Comments and prompts from files and the hub: all read the same, bad input is one line."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,11 @@ def test_every_source_reads_the_same(params: Params, tmp_path: Path) -> None:
         ("a.csv", b'text,toxic\na,1\n"  ",0\n', "row 1 is empty"),
         ("a.csv", b"text,toxic\na,1\nb,1\n", "both 0 and 1 are needed"),
         ("a.csv", b"text,toxic\na,1\nb,2\n", "row 1 is not 0 or 1 but 2"),
+        ("a.tsv", b"text\ttoxic\na\t1\n", "a.tsv is not a .parquet, .csv, .json or .jsonl file"),
         (
             "a.csv",
-            b"text,toxic\na,Toxic\nb,Not Toxic\n",
-            "row 0 is not 0 or 1 but 'Toxic' .and 1 m",
+            b"text,toxic\na,hate\nb,neutral\n",
+            "row 0 is not 0 or 1 but 'hate' .and 1 more rows.: write 1, toxic, true or yes, or 0",
         ),
         ("a.csv", b"text,toxic\na,1\nb,c,0\n", r"row 1 \(line 3\) has 3 fields, the header has 2"),
         ("a.csv", b"text,toxic\n", "has no rows"),
@@ -130,3 +132,91 @@ def test_transfer_prompts_are_a_table_where_there_are_none_too(
         read = read_table(tmp_path / "t.parquet", TRANSFER_PROMPTS)
         assert read["prompt"].tolist() == prompts
         assert read["prompt_id"].tolist() == list(range(len(prompts)))
+
+
+WORDS = [
+    ("Toxic", "Not Toxic"),
+    ("toxic", "non-toxic"),
+    ("TOXIC", "nontoxic"),
+    ("toxic", "not_toxic"),
+    ("yes", "No"),
+    ("True", "False"),
+    (" 1", "0 "),
+    ("1.0", "0.0"),
+    (True, False),
+    (1, 0),
+    (1.0, 0.0),
+]
+
+
+@pytest.mark.parametrize(("toxic", "other"), WORDS)
+def test_labels(params: Params, tmp_path: Path, toxic: Any, other: Any) -> None:
+    frame = pd.DataFrame({"text": ["a", "b", "c"], "toxic": [toxic, other, toxic]})
+    frame.to_parquet(tmp_path / "a.parquet")
+    frame.to_json(tmp_path / "a.jsonl", orient="records", lines=True)
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.astype({"toxic": "category"}).to_parquet(tmp_path / "b.parquet")
+    for name in ("a.parquet", "a.jsonl", "a.csv", "b.parquet"):
+        read = read_comments(data(params, source=str(tmp_path / name)), seed=0)
+        assert read["toxic"].tolist() == [1, 0, 1], name
+        assert read["toxic"].dtype == "int8"
+
+
+@pytest.mark.parametrize("label", ["neutral", "hate", "maybe", "2", 0.7, -1, [1], {"a": 1}, b"1"])
+def test_what_is_no_label(params: Params, tmp_path: Path, label: Any) -> None:
+    frame = pd.DataFrame({"text": ["a"], "toxic": pd.Series([label], dtype=object)})
+    frame.to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"row 0 is not 0 or 1 but .*: write 1, toxic, true or yes"):
+        read_comments(data(params, source=str(tmp_path / "a.parquet")), seed=0)
+
+
+def test_what_is_left_out_is_counted(params: Params, tmp_path: Path) -> None:
+    rows = [
+        ("a", 1),
+        ("both", 1),
+        ("b", 0),
+        (" both ", 0),
+        ("a", 1),
+        ("a ", 1),
+        ("\u200b\ufeff \u2060", 0),
+        ("\u0301\u200d", 1),
+        ("half \ud83d", 0),
+        ("NUL \0", 0),
+        ("\U0001f600\u200d\u2764\ufe0f", 0),
+        ("<|endoftext|>", 0),
+    ]
+    lines = [json.dumps({"text": text, "toxic": toxic}) for text, toxic in rows]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    read = read_comments(data(params, source=str(tmp_path / "a.jsonl")), seed=0)
+    assert read["text"].tolist() == ["a", "b", "\U0001f600\u200d\u2764\ufe0f", "<|endoftext|>"]
+    assert read["toxic"].tolist() == [1, 0, 0, 0]
+    assert read.attrs["facts"] == {
+        "left_out_damaged": 2,
+        "left_out_invisible": 2,
+        "left_out_contradictory": 2,
+        "left_out_repeated": 2,
+    }
+
+
+def test_nested_texts_and_labels(params: Params, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        '{"prompt": {"text": "one", "toxic": true}}\n{"prompt": {"text": "two", "toxic": false}}\n'
+    )
+    nested = {"text_column": "prompt.text", "label_column": "prompt.toxic"}
+    read = read_comments(data(params, source=str(path), **nested), seed=0)
+    assert read.to_numpy().tolist() == [["one", 1], ["two", 0]]
+    with pytest.raises(UserError, match=r"its columns are 'prompt\.text', 'prompt\.toxic'"):
+        read_comments(data(params, source=str(path), text_column="prompt.words"), seed=0)
+    settings = params.evaluate.model_copy(
+        update={"transfer_prompts": str(path), "transfer_column": "prompt.text"}
+    )
+    assert read_transfer_prompts(settings)["prompt"].tolist() == ["one", "two"]
+
+
+def test_comments_without_labels(params: Params, tmp_path: Path) -> None:
+    source = csv(tmp_path / "a.csv", "text,toxic\na,1\nb,x\na,0\n")
+    read = read_comments(data(params, source=source, label_column=None), seed=0)
+    assert read["text"].tolist() == ["a", "b"]
+    assert read["toxic"].isna().all()
+    assert read.attrs["facts"]["left_out_repeated"] == 1

@@ -1,5 +1,8 @@
 """Finished runs are fitted once: after a kill, for more runs, and never for another problem."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,12 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from inverse_rlhf.errors import UserError
 from inverse_rlhf.irl import fit as fitting
 from inverse_rlhf.irl.exact import solve_heads
 from inverse_rlhf.irl.fit import FittedRewards
 from inverse_rlhf.irl.runs import Fit, Run
-from inverse_rlhf.irl.store import RunStore
+from inverse_rlhf.irl.store import RunStore, open_store
 from inverse_rlhf.params import Irl
 
 FitIn = Callable[..., FittedRewards]
@@ -74,12 +79,104 @@ def test_killed_exact_fit_keeps_what_it_solved(
     pd.testing.assert_frame_equal(again.runs, whole.runs)
 
 
+RUN = Run(0, "fit", 0)
+FIT = Fit(RUN, [1.0], [0.5], 1, np.arange(3, dtype=np.float32))
+
+
 def test_store_forgets_other_problems(tmp_path: Path) -> None:
-    run = Run(0, "fit", 0)
-    fit = Fit(run, [1.0], [0.5], 1, np.ones(3, dtype=np.float32))
-    RunStore(tmp_path, "one").put(fit, {"weight": torch.ones(2)})
-    assert RunStore(tmp_path, "two").get(run) is None
-    assert RunStore(tmp_path, "one").get(run) is None
+    with open_store(tmp_path, "one") as kept:
+        kept.put(FIT, {"weight": torch.ones(2)})
+    with open_store(tmp_path, "one") as kept:
+        assert kept.get(RUN) is not None
+    with open_store(tmp_path, "two") as kept:
+        assert kept.get(RUN) is None
+    with open_store(tmp_path, "one") as kept:
+        assert kept.get(RUN) is None
+
+
+def test_stores_in_use_are_nobody_elses(tmp_path: Path) -> None:
+    with open_store(tmp_path, "one") as kept:
+        kept.put(FIT, {"weight": torch.ones(2)})
+        with open_store(tmp_path, "two") as other:
+            other.put(FIT, {"weight": torch.zeros(2)})
+        assert kept.all([RUN]) == [kept.get(RUN)]
+        assert torch.equal(kept.state(RUN)["weight"], torch.ones(2))
+        with (
+            pytest.raises(UserError, match="another process fits these runs: wait until"),
+            open_store(tmp_path, "one"),
+        ):
+            pass
+    with open_store(tmp_path, "three"):
+        assert [path.name for path in tmp_path.iterdir()] == ["three"]
+
+
+def test_a_killed_process_leaves_its_store_to_others(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from inverse_rlhf.irl.store import open_store\n"
+        "with open_store(Path(sys.argv[1]), 'one'): os.kill(os.getpid(), 9)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], env=environment, check=False)
+    assert (tmp_path / "one").is_dir()
+    with open_store(tmp_path, "one"):
+        pass
+
+
+def test_a_damaged_file_is_a_missing_run(tmp_path: Path) -> None:
+    """Whichever byte it is."""
+    RunStore(tmp_path, "one").put(FIT, {"weight": torch.ones(2)})
+    path = tmp_path / "fit-0.safetensors"
+    content = path.read_bytes()
+    lost = 0
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(changed)
+        found = RunStore(tmp_path, "one").get(RUN)
+        lost += found is None
+        if found is not None:
+            assert (found.run, found.loss, found.epoch) == (RUN, [1.0], 1)
+            assert found.rewards.tolist() == [0, 1, 2]
+    assert lost > 0.9 * len(content)
+    for size in (0, 8, 100, len(content) - 1):
+        path.write_bytes(content[:size])
+        assert RunStore(tmp_path, "one").get(RUN) is None
+
+
+def test_a_foreign_file_is_a_missing_run(tmp_path: Path) -> None:
+    RunStore(tmp_path, "one").put(FIT, {"weight": torch.ones(2)})
+    path = tmp_path / "fit-0.safetensors"
+    path.with_name("fit-1.safetensors").write_bytes(path.read_bytes())
+    kept = RunStore(tmp_path, "one")
+    assert kept.get(RUN) is not None
+    for run in (Run(1, "fit", 0), Run(0, "fit", 1), Run(0, "plain", 0)):
+        assert kept.get(run) is None
+    assert RunStore(tmp_path, "two").get(RUN) is None
+    save_file(load_file(path), path)  # without what ours say of themselves
+    assert RunStore(tmp_path, "one").get(RUN) is None
+    path.unlink()
+    path.mkdir()
+    kept = RunStore(tmp_path, "one")
+    assert kept.get(RUN) is None
+    kept.put(FIT, {"weight": torch.ones(2)})
+    assert kept.get(RUN) is not None
+
+
+def test_a_run_that_is_lost_meanwhile_is_an_error(
+    fit_in: FitIn, irl: Irl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = RunStore.put
+
+    def losing(self: RunStore, fit: Fit, state: Any) -> None:
+        original(self, fit, state)
+        if fit.run.name == "fit-1":
+            self._path(fit.run).unlink()
+
+    monkeypatch.setattr(RunStore, "put", losing)
+    with pytest.raises(UserError, match=r"1 of \d+ finished runs were taken away or damaged: run"):
+        fit_in("runs", irl.model_copy(update={"epochs": 1}))
+    monkeypatch.setattr(RunStore, "put", original)
+    assert fit_in("runs", irl.model_copy(update={"epochs": 1})).facts["runs"] == irl.runs
 
 
 @pytest.fixture

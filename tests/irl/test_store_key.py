@@ -176,6 +176,36 @@ def test_parts_are_in_the_key_of_a_new_feature(
     assert key_of(new, parts={"keyword": "thanks"}) != key_of(new)
 
 
+def test_names_of_tables_and_columns_are_in_the_key(tmp_path: Path) -> None:
+    table = pd.DataFrame({"a": [1, 2], "b": [3, 4]})
+    swapped = table.rename(columns={"a": "b", "b": "a"})
+    halves = {"one": table[:1], "two": table[1:]}
+    tables = [
+        *({"one": table}, {"two": table}, {"one": swapped}, {"one": table.astype("int8")}),
+        *(halves, {"one": table, "two": table[:0]}),
+    ]
+    assert len({store.store_key(found, None, "") for found in tables}) == len(tables)
+
+
+@pytest.mark.parametrize("name", ["vocab.bpe", "chat_template.jinja", "spiece.model", "x.tiktoken"])
+def test_every_file_of_the_tokenizer_is_in_the_key(name: str, tmp_path: Path) -> None:
+    keys = [store.store_key({}, tmp_path, "")]
+    for content in ("one", "two"):
+        (tmp_path / name).write_text(content)
+        keys.append(store.store_key({}, tmp_path, ""))
+    (tmp_path / name).rename(tmp_path / f"other_{name}")
+    keys.append(store.store_key({}, tmp_path, ""))
+    assert len(set(keys)) == 4
+
+
+def test_the_key_is_of_a_bodys_tokenizer(key_of: Callable[..., str], reward_network: Model) -> None:
+    other = {"body": "elsewhere"}
+    before = key_of(other)
+    assert key_of(other) == before
+    reward_network.tokenizer.add_tokens(["<new>"])
+    assert key_of(other) != before
+
+
 # They check, write or describe, and no reward depends on them.
 _NO_RESULT = {"params.py", "errors.py", "files.py", "parquet.py"}
 # What irl/fit.py does before and after the fits themselves.

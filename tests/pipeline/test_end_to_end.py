@@ -101,6 +101,19 @@ def test_second_repro_runs_nothing(clone: Path) -> None:
     assert time.monotonic() - started < 20
 
 
+def test_edited_inputs_are_seen(clone: Path) -> None:
+    """Also by settings that were tried before: DVC restores no run of other inputs."""
+    other, lines = clone / "other.jsonl", (clone / "other.jsonl").read_text()
+    other.write_text(lines.replace("weather", "climate"))
+    assert ran(execute(clone, "dvc", "repro", "prepare_data").stdout) == ["prepare_data"]
+    prompts = pd.read_parquet(clone / "data/transfer_prompts.parquet")["prompt"]
+    assert prompts.str.contains("climate").all()
+    other.write_text(lines)
+    result = execute(clone, "dvc", "repro").stdout
+    assert ran(result) == []
+    assert "Stage 'prepare_data' is cached" in result
+
+
 def test_plain_transformers_scores_the_same(clone: Path) -> None:
     prompts = pd.read_parquet(clone / "data/prompts.parquet")[:40]
     texts = (prompts["prompt"] + prompts["human_completion"]).tolist()
@@ -183,7 +196,7 @@ def test_touched_module_reruns_evaluate_at_most(
     path.write_text(before + "\n# touched\n")
     stale = execute(clone, "dvc", "status", "--json").stdout
     path.write_text(before)
-    assert list(json.loads(stale)) == reruns
+    assert list(json.loads(stale)) == ["inputs", *reruns]  # it always runs
 
 
 def test_a_sweep_is_readable_in_120_columns(clone: Path) -> None:

@@ -218,3 +218,12 @@ def test_only_pairs_that_the_reward_gets_wrong(report: dict[str, Any]) -> None:
     ]
     text = markdown(report, examples(), margins(rows[4:]), title="Audit")
     assert title not in text
+
+
+def test_pairs_that_contradict_each_other_are_said(report: dict[str, Any]) -> None:
+    plain = markdown(report, examples(), margins(), title="Audit")
+    assert "Of the pairs" not in plain
+    report["pairs"] |= {"twice": 3, "both_ways": 4}
+    text = markdown(report, examples(), margins(), title="Audit")
+    assert "Of the pairs, 3 repeat another." in text
+    assert "Of the pairs, 4 are there the other way round, too" in text

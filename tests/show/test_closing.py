@@ -83,8 +83,18 @@ def judged(auc: float, controls: dict[str, float]) -> list[str]:
     return evaluated(auc, controls, kappa=None)
 
 
+PROMPTS = pd.DataFrame({"split": ["rl", "irl", "valid", "test"], "toxic": [1, 0, 1, 0]})
+LEFT_OUT = {
+    "comments": 9,
+    "toxic_share": 0.5,
+    "left_out_contradictory": 4,
+    "left_out_repeated": 0,
+    "left_out_long": 1,
+}
 ALL: dict[str, Callable[[], list[str]]] = {
     "prepare_data": lambda: prepared(0.5),
+    "prepare_data without labels": lambda: closing.prepare_data({"comments": 9}, PROMPTS),
+    "prepare_data with much left out": lambda: closing.prepare_data(LEFT_OUT, PROMPTS),
     "base_policy trained": lambda: base_policy(trained=True),
     "base_policy given": lambda: base_policy(trained=False),
     "true_reward": lambda: true_reward(0.99, 0.95),
@@ -167,3 +177,10 @@ def test_no_area_under_the_curve_is_no_crash() -> None:
     lines = evaluated(None, {}, within=False, kappa=None)
     assert any(line.startswith("toxicity: base 0.400") for line in lines)
     assert not any("ROC-AUC 0" in line for line in lines)
+
+
+def test_what_is_left_out_of_the_data_is_said() -> None:
+    lines = closing.prepare_data(LEFT_OUT, PROMPTS)
+    assert lines[1] == "left out: 4 rows of texts with both labels, 1 prompts beyond the context"
+    assert not any("left out" in line for line in prepared(0.5))
+    assert "9 comments, without labels" in closing.prepare_data({"comments": 9}, PROMPTS)[0]

@@ -1,0 +1,187 @@
+"""What DVC does not see of inputs: anyone's files, commits of the hub, versions of libraries."""
+
+import hashlib
+import json
+import platform
+import re
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from inverse_rlhf.errors import UserError
+from inverse_rlhf.files import missing
+
+# Those that decide numbers.
+LIBRARIES = (
+    *("accelerate", "datasets", "emoji", "numpy", "pandas", "peft", "pyarrow", "pyphen"),
+    *("safetensors", "scikit-learn", "scipy", "tokenizers", "torch", "transformers", "trl"),
+    "vaderSentiment",
+)
+# Neither weights, which are safetensors, nor anything else that is read.
+_UNREAD = {".bin", ".ckpt", ".gguf", ".h5", ".md", ".msgpack", ".onnx", ".pt", ".pth"}
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_MADE_HERE = {
+    "data.source": ("embedded",),
+    "base_policy.source": ("scratch",),
+    "true_reward.source": ("scratch",),
+    "irl.body": ("base", "none"),
+}
+_SECONDS = 5.0  # for the hub's answer
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the libraries that decide numbers."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"python": python} | {name: version(name) for name in LIBRARIES}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A setting that names a file, a folder or a hub id.
+
+    Attributes:
+        key: the setting, for messages.
+        name: its value.
+        revision: of the hub id.
+        kind: of what it names; a file is none of the hub.
+    """
+
+    key: str
+    name: str | None
+    revision: str | None
+    kind: Literal["model", "dataset", "file"] = "model"
+
+    @property
+    def made_here(self) -> bool:
+        """Whether nothing of anyone's is named."""
+        return self.name is None or self.name in _MADE_HERE.get(self.key, ())
+
+
+class Digests:
+    """sha256 of files; one that is as it was is not read again.
+
+    Args:
+        memory: a file with what was found before.
+    """
+
+    def __init__(self, memory: Path) -> None:
+        self._memory = memory
+        self._new: dict[str, Any] = {}
+        try:
+            self._known = dict(json.loads(memory.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            self._known = {}
+
+    def of_file(self, path: Path) -> str:
+        """A file's digest, in hexadecimal."""
+        status, name = path.stat(), str(path.absolute())
+        # The inode's own time goes on with every writing, whatever the file's time says.
+        state = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+        known = self._known.get(name)
+        if isinstance(known, list) and known[:1] == [state]:
+            self._new[name] = known
+            return str(known[1])
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        if time.time_ns() - max(state[1:3]) > 2e9:  # else it may change again within a clock's tick
+            self._new[name] = [state, digest]
+        return digest
+
+    def save(self) -> None:
+        """Remember those that were asked for."""
+        if self._new != self._known:
+            self._memory.write_text(json.dumps(self._new), encoding="utf-8")
+
+    def of(self, source: Source, before: dict[str, Any]) -> dict[str, Any]:
+        """Digests of the files that a setting names, or the commit of a hub id.
+
+        Args:
+            before: what it returned the last time.
+
+        Raises:
+            UserError: it is not there, and no hub id.
+        """
+        name, revision = source.name, source.revision
+        if name is None or source.made_here:
+            return {"files": {}}
+        path = Path(name)
+        if path.is_file():
+            return {"files": {path.name: self.of_file(path)}}
+        if path.is_dir():
+            if source.kind == "model":
+                return self._of_model(path, before)
+            return {"files": self._folder(path, "**/*")}
+        local = source.kind == "file" or name.startswith((".", "/", "~")) or name.count("/") > 1
+        if revision is None or local:
+            hub = "" if local else "; for a hub id set a revision: a commit, tag or branch"
+            raise UserError(f"{source.key}: {missing(path)}{hub}")
+        return of_hub(name, revision, source.kind, before)
+
+    def _of_model(self, path: Path, before: dict[str, Any]) -> dict[str, Any]:
+        """The files of a model's folder, and what there is of the base that an adapter names."""
+        found: dict[str, Any] = {"files": self._model_files(path)}
+        try:
+            config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
+            base, revision = str(config["base_model_name_or_path"]), config.get("revision")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return found  # no adapter, or one that is refused where it is loaded
+        if Path(base).is_dir():
+            return found | {"base": {"files": self._model_files(Path(base))}}
+        return found | {"base": of_hub(base, revision or "main", "model", before.get("base", {}))}
+
+    def _model_files(self, folder: Path) -> dict[str, str]:
+        return self._folder(folder, "*") | self._folder(folder, "additional_chat_templates/*")
+
+    def _folder(self, folder: Path, pattern: str) -> dict[str, str]:
+        paths = {path.relative_to(folder).as_posix(): path for path in folder.glob(pattern)}
+        return {
+            name: self.of_file(path)
+            for name, path in sorted(paths.items())
+            if path.is_file() and path.suffix not in _UNREAD and not _hidden(name)
+        }
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+def of_hub(name: str, revision: str, kind: str, before: dict[str, Any]) -> dict[str, Any]:
+    """The commit that a revision of a hub id is now.
+
+    Where the hub cannot be asked it is the one in the hub's local cache, which is then loaded, else
+    the one of before; None: it is not known.
+
+    Args:
+        kind: model or dataset.
+        before: what this function returned the last time.
+    """
+    given: dict[str, Any] = {"hub": name, "revision": revision}
+    if _COMMIT.fullmatch(revision):
+        return given | {"commit": revision}
+    commit = _asked(name, revision, kind) or _cached(name, revision, kind)
+    if commit is None and before.items() >= given.items():
+        commit = before.get("commit")
+    return given | {"commit": commit}
+
+
+def _asked(name: str, revision: str, kind: str) -> str | None:
+    from huggingface_hub import HfApi  # late: it takes a while
+
+    try:
+        info = HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=_SECONDS)
+    except Exception:  # whatever a network raises; what is wrong with a name, its loading says
+        return None
+    return info.sha
+
+
+def _cached(name: str, revision: str, kind: str) -> str | None:
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = Path(HF_HUB_CACHE, repo_folder_name(repo_id=name, repo_type=kind))
+    try:
+        return (folder / "refs" / revision).read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None

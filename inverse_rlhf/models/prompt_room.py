@@ -1,0 +1,76 @@
+"""Which prompts leave room for a completion in the base policy's context, before there is one."""
+
+import numpy as np
+import pandas as pd
+
+from inverse_rlhf.errors import UserError
+from inverse_rlhf.params import Compute, NewTokens, PolicyContext, Rollouts
+
+_LEAST = 10  # prompts of a split; of rl a batch
+_ON_CPU = Compute(device="cpu", bf16=False, gradient_checkpointing=False, batch_size=1, fast=False)
+
+
+def leave_out_long(
+    prompts: pd.DataFrame,
+    comments: pd.DataFrame,
+    base: PolicyContext,
+    rlhf: Rollouts,
+    pairs: NewTokens,
+) -> tuple[pd.DataFrame, int]:
+    """The prompts that, with the completions asked for, do not exceed the policy's context.
+
+    A policy from scratch will have the tokenizer that is trained here on the same comments; any
+    other is loaded for its own.
+
+    Args:
+        prompts: the prompts table; completions of `rl` prompts have `rlhf.max_new_tokens` at most,
+            those of others `pairs.max_new_tokens`.
+        comments: the comments table.
+
+    Returns:
+        The table, prompt_id counted anew, and how many prompts are left out.
+
+    Raises:
+        UserError: too few prompts are left in a split, or a policy of the user's that cannot be
+            loaded.
+    """
+    texts = prompts["prompt"].tolist()
+    new = np.where(prompts["split"] == "rl", rlhf.max_new_tokens, pairs.max_new_tokens)
+    # A token of a byte-level BPE is a byte at least.
+    lengths = np.array([len(text.encode()) for text in texts])
+    limit = base.scratch.max_tokens
+    if base.source != "scratch" or (lengths + new > limit).any():
+        lengths, limit = _lengths(texts, comments, base)
+    fits = lengths + new <= limit
+    kept = prompts[fits]
+    for split, wanted in prompts["split"].value_counts().items():
+        left, least = (
+            int((kept["split"] == split).sum()),
+            rlhf.batch_size if split == "rl" else _LEAST,
+        )
+        if left < least:
+            raise UserError(
+                f"of the {wanted} prompts of data.splits.{split}, {left} leave room for their "
+                f"completion in the base policy's context of {limit} tokens, and {least} are "
+                "needed: lower data.prompt_words or max_new_tokens, or take a longer context"
+            )
+    return kept.assign(prompt_id=np.arange(len(kept))), int((~fits).sum())
+
+
+def _lengths(
+    texts: list[str], comments: pd.DataFrame, base: PolicyContext
+) -> tuple[np.ndarray, int]:
+    """Tokens of each prompt, (prompts,), and how many the policy reads."""
+    # late, as they take seconds and the default needs none
+    from inverse_rlhf.models.reading import prompt_ids
+
+    if base.source == "scratch":
+        from inverse_rlhf.models.scratch import policy_tokenizer
+
+        tokenizer, limit = policy_tokenizer(comments, base.scratch), base.scratch.max_tokens
+    else:
+        from inverse_rlhf.models.checkpoints import obtain
+
+        policy = obtain("policy", base, _ON_CPU, key="base_policy")
+        tokenizer, limit = policy.tokenizer, policy.max_tokens
+    return np.array([len(ids) for ids in prompt_ids(texts, tokenizer)]), limit

@@ -1,0 +1,51 @@
+"""Digests of what DVC does not see: anyone's files and models, commits of the hub, libraries.
+
+It always runs, and what depends on it runs again only where a digest has changed.
+"""
+
+from inverse_rlhf.stage import run_stage
+
+from pathlib import Path
+
+from inverse_rlhf.digests import Digests, Source, versions
+from inverse_rlhf.files import read_json, write_json
+from inverse_rlhf.params import Body, Group, Place, TransferFile
+
+
+class StageParams(Group):
+    """The params of this stage."""
+
+    data: Place
+    base_policy: Place
+    true_reward: Place
+    irl: Body
+    evaluate: TransferFile
+
+
+def main(params: StageParams) -> list[str]:
+    data, base, true, body = params.data, params.base_policy, params.true_reward, params.irl
+    prompts = params.evaluate.transfer_prompts
+    sources = {
+        "data/inputs/source.json": Source("data.source", data.source, data.revision, "dataset"),
+        "data/inputs/base_policy.json": Source("base_policy.source", base.source, base.revision),
+        "data/inputs/true_reward.json": Source("true_reward.source", true.source, true.revision),
+        "data/inputs/body.json": Source("irl.body", body.body, body.body_revision),
+        "data/inputs/transfer.json": Source("evaluate.transfer_prompts", prompts, None, "file"),
+    }
+    digests = Digests(Path(".digests.json"))
+    found = {path: digests.of(source, read_json(path)) for path, source in sources.items()}
+    found["data/inputs/versions.json"] = versions()
+    changed = [path for path, content in found.items() if content != read_json(path)]
+    for path in changed:
+        write_json(found[path], path)
+    digests.save()
+    unknown = [content["hub"] for content in found.values() if content.get("commit", "") is None]
+    lines = [f"{path} is new or changed" for path in changed]
+    lines += [
+        f"the hub cannot be asked for {name}, of which no commit is known" for name in unknown
+    ]
+    return lines or ["as before"]
+
+
+if __name__ == "__main__":
+    run_stage(main, models=False)

@@ -1,0 +1,80 @@
+"""The stage inputs by DVC: what reads an edited file runs again, whatever was tried before."""
+
+import re
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.pipeline.projects import ROOT, execute, ran
+
+READER = {
+    "cmd": "cp comments.csv read.csv",
+    "deps": ["data/inputs/source.json"],
+    "params": ["seed"],
+    "outs": ["read.csv"],
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stage, and one that stands for those that read what it looks at; after `dvc repro`."""
+    folder = tmp_path_factory.mktemp("inputs") / "project"
+    folder.mkdir()
+    for name in ("stages", "inverse_rlhf"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in (".gitignore", ".dvcignore"):
+        shutil.copy(ROOT / name, folder)
+    yaml = YAML()
+    params = yaml.load(ROOT / "params.yaml")
+    params["data"]["source"] = "comments.csv"
+    yaml.dump(params, folder / "params.yaml")
+    stages = yaml.load(ROOT / "dvc.yaml")["stages"]
+    yaml.dump({"stages": {"inputs": stages["inputs"], "reader": READER}}, folder / "dvc.yaml")
+    (folder / "comments.csv").write_text("one")
+    execute(folder, "git", "init", "-q")
+    execute(folder, "dvc", "init", "-q")
+    execute(folder, "git", "add", "-A")
+    execute(folder, "git", "rm", "-q", "--cached", "comments.csv")
+    execute(folder, "git", "commit", "-qm", "start")
+    assert ran(execute(folder, "dvc", "repro").stdout) == ["reader"]
+    return folder
+
+
+def test_the_same_inputs_run_nothing_else(project: Path) -> None:
+    started = time.monotonic()
+    assert ran(execute(project, "dvc", "repro").stdout) == []
+    assert time.monotonic() - started < 10
+    assert execute(project, "dvc", "status", "--json").stdout.count("always changed") == 1
+
+
+def test_settings_that_were_tried_before_see_an_edit(project: Path) -> None:
+    comments, params = project / "comments.csv", project / "params.yaml"
+
+    def reruns(*, seed: int, content: str) -> bool:
+        params.write_text(re.sub("^seed: .", f"seed: {seed}", params.read_text()))
+        comments.write_text(content)
+        found = ran(execute(project, "dvc", "repro").stdout)
+        assert (project / "read.csv").read_text() == content
+        return found == ["reader"]
+
+    assert reruns(seed=1, content="one")
+    assert reruns(seed=1, content="two")
+    assert reruns(seed=0, content="two")  # and not what seed 0 gave of the file before
+    assert not reruns(seed=1, content="one")  # of these inputs, this setting was tried
+
+
+def test_an_untracked_file_in_an_experiments_folder_says_why(project: Path) -> None:
+    execute(project, "git", "checkout", "-q", ".")
+    result = execute(project, "dvc", "exp", "run", "--temp", check=False)
+    assert result.returncode
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert line == (
+        "error: data.source: comments.csv does not exist in the temporary folder of this "
+        "experiment, which has only what git or DVC tracks: `git add` or `dvc add` it, or give its "
+        "absolute path; for a hub id set a revision: a commit, tag or branch"
+    )
+    execute(project, "git", "add", "comments.csv")
+    assert "ran experiment" in execute(project, "dvc", "exp", "run", "--temp").stdout.lower()

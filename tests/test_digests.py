@@ -1,0 +1,190 @@
+"""What DVC does not see: a digest changes with what is read, and with nothing else."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub.constants
+import pytest
+
+from inverse_rlhf import digests
+from inverse_rlhf.digests import LIBRARIES, Digests, Source, of_hub, versions
+from inverse_rlhf.errors import UserError
+from tests.modules import loaded
+
+ROOT = Path(__file__).parent.parent
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(digests, "_asked", lambda *_: None)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+def of(name: str | None, key: str = "base_policy.source", **given: Any) -> dict[str, Any]:
+    kind = "dataset" if key == "data.source" else "model"
+    source = Source(key, name, given.pop("revision", None), given.pop("kind", kind))
+    return Digests(Path(".digests.json")).of(source, given.pop("before", {}))
+
+
+def model(folder: str) -> Path:
+    path = Path(folder)
+    path.mkdir()
+    for name in ("config.json", "model.safetensors", "vocab.bpe", "tokenizer.model", "code.py"):
+        (path / name).write_text(name)
+    (path / "additional_chat_templates").mkdir()
+    (path / "additional_chat_templates/tool.jinja").write_text("x")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("data.source", "embedded"),
+        ("base_policy.source", "scratch"),
+        ("irl.body", "base"),
+        ("irl.body", "none"),
+        ("evaluate.transfer_prompts", None),
+    ],
+)
+def test_what_is_made_here_has_no_files(key: str, name: str | None) -> None:
+    assert of(name, key) == {"files": {}}
+
+
+def test_every_file_of_a_model_counts() -> None:
+    folder = model("mine")
+    found = [of("mine")]
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        path.write_text("other")
+        found.append(of("mine"))
+    assert len({json.dumps(one) for one in found}) == len(found) == 7
+    for name in ("README.md", "pytorch_model.bin", ".hidden.json"):
+        (folder / name).write_text("x")
+        assert of("mine") == found[-1]
+    folder.rename("moved")
+    assert of("moved") == found[-1]
+
+
+def test_an_adapters_base_counts() -> None:
+    model("base")
+    folder = model("adapter")
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "base"}')
+    before = of("adapter")
+    Path("base/model.safetensors").write_text("other")
+    assert of("adapter") != before
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "org/name"}')
+    assert of("adapter")["base"] == {"hub": "org/name", "revision": "main", "commit": None}
+    (folder / "adapter_config.json").write_text("[")
+    assert "base" not in of("adapter")
+
+
+def test_files_and_folders_of_data() -> None:
+    Path("a.csv").write_text("text,toxic\n")
+    assert list(of("a.csv", "data.source")["files"]) == ["a.csv"]
+    Path("many/deep").mkdir(parents=True)
+    Path("many/deep/x.parquet").write_text("1")
+    assert list(of("many", "data.source")["files"]) == ["deep/x.parquet"]
+
+
+def test_a_file_is_read_again_only_where_it_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    path, memory = Path("a.csv"), Path(".digests.json")
+    path.write_text("one")
+    times = path.stat()
+
+    def digest(*, later: bool) -> str:
+        found = Digests(memory)
+        now = time.time_ns()
+        monkeypatch.setattr(digests.time, "time_ns", lambda: now + later * 10**10)
+        value = found.of_file(path)
+        found.save()
+        return value
+
+    first = digest(later=False)
+    assert json.loads(memory.read_text()) == {} if memory.exists() else True
+    assert digest(later=True) == first
+    content = json.loads(memory.read_text())
+    content[str(path.absolute())][1] = "remembered"
+    memory.write_text(json.dumps(content))
+    assert digest(later=True) == "remembered"
+    path.write_text("two")  # of the same size, and by its own time as old as before
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert digest(later=True) not in ("remembered", first)
+    for broken in ("", "[1]", "{", '{"x": 1}', '"a"'):
+        memory.write_text(broken)
+        assert len(digest(later=False)) == 64
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "given", "message"),
+    [
+        ("data.source", "no.csv", {}, "data.source: no.csv does not exist; for a hub id set"),
+        ("base_policy.source", "./no", {"revision": "main"}, "source: no does not exist"),
+        ("irl.body", "a/b/c", {"revision": "main"}, "irl.body: a/b/c does not exist"),
+        ("evaluate.transfer_prompts", "p.csv", {"kind": "file"}, "p.csv does not exist"),
+    ],
+)
+def test_what_is_not_there_is_refused(
+    key: str, name: str, given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        of(name, key, **given)
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_in_an_experiments_folder_it_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ".dvc/tmp/exps/tmpabc"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    with pytest.raises(UserError, match="which has only what git or DVC tracks: `git add` or"):
+        of("no.csv", "data.source")
+    with pytest.raises(UserError, match=r"/no\.csv does not exist$"):
+        of("/no.csv", "data.source", revision="x")
+
+
+def test_commits_of_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given = {"hub": "org/name", "revision": "main"}
+    assert of("org/name", revision="main") == given | {"commit": None}
+    before = given | {"commit": "older"}
+    assert of("org/name", revision="main", before=before) == before
+    assert of("org/name", revision="v2", before=before)["commit"] is None
+    refs = tmp_path / "hub/models--org--name/refs"
+    refs.mkdir(parents=True)
+    (refs / "main").write_text("cached")
+    assert of("org/name", revision="main", before=before) == given | {"commit": "cached"}
+    monkeypatch.setattr(digests, "_asked", lambda *_: "newest")
+    assert of("org/name", revision="main", before=before) == given | {"commit": "newest"}
+    assert of_hub("org/name", COMMIT, "model", {})["commit"] == COMMIT
+
+
+def test_versions_are_of_what_is_installed() -> None:
+    found = versions()
+    assert set(found) == {"python", *LIBRARIES}
+    pinned = (ROOT / "requirements.txt").read_text()
+    for name in LIBRARIES:
+        assert f"{name}=={found[name].split('+')[0]}" in pinned
+
+
+def test_the_stage_writes_what_changed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = loaded(ROOT / "stages/inputs.py", monkeypatch)
+    Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
+    from inverse_rlhf.params import load_part
+
+    params = load_part(stage.StageParams)
+    assert len(stage.main(params)) == 6
+    outs = sorted(Path("data/inputs").iterdir())
+    before = [path.stat().st_mtime_ns for path in outs]
+    assert stage.main(params) == ["as before"]
+    assert [path.stat().st_mtime_ns for path in outs] == before
+    Path("p.jsonl").write_text("{}")
+    changed = params.model_copy(update={"evaluate": stage.TransferFile(transfer_prompts="p.jsonl")})
+    assert stage.main(changed) == ["data/inputs/transfer.json is new or changed"]
+    hub = stage.Place(source="org/name", revision="main")
+    lines = stage.main(params.model_copy(update={"base_policy": hub}))
+    assert lines[-1] == "no commit of org/name is known: the hub cannot be asked"
