@@ -5,6 +5,7 @@ What each word of a text adds to it, `occlusion` says.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -121,8 +122,13 @@ class RewardPaths:
     def _tokens(self) -> list[str]:
         """What each token says behind the one before it."""
         tokenizer = self._base.tokenizer
+
+        @cache
+        def said(token: int, *before: int) -> str:
+            return behind(before, [token], tokenizer, skip_special_tokens=False)[1]
+
         return [
-            behind(ids[max(end - 1, 0) : end], [ids[end]], tokenizer, skip_special_tokens=False)[1]
+            said(ids[end], *ids[max(end - 1, 0) : end])
             for ids in self._ids
             for end in range(len(ids))
         ]

@@ -5,7 +5,9 @@ trained without the work that TRL repeats.
 benchmarks/rlhf.py to their times.
 """
 
-from collections.abc import Callable
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -15,9 +17,11 @@ from trl import GRPOTrainer, RLOOTrainer
 from inverse_rlhf.models.reading import by_length, prompt_ids
 
 
-class _Prompts:
-    """Reads prompts by `prompt_ids`: TRL lets a tokenizer close them, and typed special tokens be
-    tokens.
+class _AsEverywhere:
+    """Reads prompts by `prompt_ids`, and counts positions from a prompt's first token.
+
+    TRL lets a tokenizer close prompts, and typed special tokens be tokens; models that have learnt
+    absolute positions take the padding before a prompt for text, though not when they generate.
     """
 
     processing_class: PreTrainedTokenizerBase
@@ -26,13 +30,47 @@ class _Prompts:
         """TRL's method: tokens, images and other fields of prompts."""
         return prompt_ids(prompts, self.processing_class), None, {}
 
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: PreTrainedModel,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        *args: Any,
+        **settings: Any,
+    ) -> tuple[torch.Tensor | None, ...]:
+        """TRL's method: log-probabilities and entropies of completion tokens."""
+        padded = not attention_mask[:, 0].all()
+        with _positions_of_tokens(model) if padded else contextlib.nullcontext():
+            found: tuple[torch.Tensor | None, ...] = super()._get_per_token_logps_and_entropies(  # type: ignore[misc]
+                model, input_ids, attention_mask, *args, **settings
+            )
+        return found
 
-class Rloo(_Prompts, RLOOTrainer):
-    """TRL's trainer with our prompts."""
+
+@contextlib.contextmanager
+def _positions_of_tokens(model: PreTrainedModel) -> Iterator[None]:
+    """Within it, the model is told the positions of tokens, where it can be told."""
+
+    def tell(_: Any, args: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        positions = (given["attention_mask"].cumsum(1) - 1).clamp(min=0)
+        return args, given | {"position_ids": positions}
+
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        yield
+        return
+    hook = model.register_forward_pre_hook(tell, with_kwargs=True)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
-class Grpo(_Prompts, GRPOTrainer):
-    """TRL's trainer with our prompts."""
+class Rloo(_AsEverywhere, RLOOTrainer):
+    """TRL's, of prompts as they are read everywhere."""
+
+
+class Grpo(_AsEverywhere, GRPOTrainer):
+    """TRL's, of prompts as they are read everywhere."""
 
 
 class _Unpadded:

@@ -263,6 +263,26 @@ def test_messages_go_through_the_chat_template(
     assert as_text["base_completion"].tolist() != as_chat["base_completion"].tolist()
 
 
+def test_special_tokens_that_users_type_stay_text(
+    sample: Sample,
+    policy_folder: Path,
+    aligned_folder: Path,
+    tmp_path: Path,
+    reads: list[list[int]],
+) -> None:
+    base = chat_policy(policy_folder, tmp_path / "base")
+    aligned = chat_policy(aligned_folder, tmp_path / "aligned")
+    given = pd.DataFrame({"prompt_id": [3], "prompt": ["<|endoftext|>A<|endoftext|> map"]})
+    decode = AutoTokenizer.from_pretrained(base).decode
+    for chat, around in {False: ("", ""), True: ("user: ", "\nassistant:")}.items():
+        sample(base, aligned, given, chat=chat)
+        assert {tuple(row) for row in reads} == {tuple(reads[0])}
+        end = reads[0][0]  # which begins a text, too
+        assert reads[0].count(end) == 1
+        assert decode(reads[0][1:]) == given["prompt"][0].join(around)
+        del reads[:]
+
+
 def test_templates_that_cannot_be_used(
     sample: Sample, policy_folder: Path, aligned_folder: Path, tmp_path: Path
 ) -> None:
