@@ -112,6 +112,7 @@ def by_another(python: str, folder: str, given: list[str]) -> dict[str, list[flo
 
 
 def main(folder: str = "models/irl_reward", python: str | None = None) -> None:
+    """Print the largest difference on any text for each way."""
     given = texts()
     ours = load_irl_reward(folder).score(given)
     found = {name: way(folder, given) for name, way in WAYS.items()}

@@ -18,7 +18,7 @@ from transformers import BatchEncoding
 
 from inverse_rlhf.data.tables import both_policies, completions_of, texts_of, whole_texts
 from inverse_rlhf.evaluation.tables import TOKEN_CREDITS
-from inverse_rlhf.features.hidden_state import Pooling, scalar_head
+from inverse_rlhf.features.hidden_state import scalar_head
 from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.models.reading import (
     behind,
@@ -58,10 +58,10 @@ class RewardPaths:
         self._lengths = np.array([len(ids) for ids in self._ids])
         self._hidden = np.zeros(self._lengths.sum(), dtype=np.float32)
         # Another body reads other tokens, and an encoder's states know what follows them.
-        self._by_token = reward.body is not None and reward.reading.body == "sequence_classifier"
-        if self._by_token and reward.body is not None:
+        self._by_token = reward.body is not None and _reads_alike(reward.body, base)
+        if self._by_token:
             encoded = with_masks(self._ids)
-            self._hidden = _hidden_along(encoded, reward.body, reward.reading.pooling)
+            self._hidden = _hidden_along(encoded, reward)
 
     def whole(self) -> dict[str, float]:
         """The rewards of whole texts, by text, where they are at the ends of their paths: a reward
@@ -134,25 +134,32 @@ class RewardPaths:
         ]
 
 
-def _hidden_along(encoded: BatchEncoding, body: Model, pooling: Pooling) -> np.ndarray:
+def _reads_alike(body: Model, base: Model) -> bool:
+    """Whether a body is of the base policy's kind, which is causal, and reads its tokens."""
+    same_kind = body.module.config.model_type == base.module.config.model_type
+    return same_kind and body.tokenizer.get_vocab() == base.tokenizer.get_vocab()
+
+
+def _hidden_along(encoded: BatchEncoding, reward: IrlReward) -> np.ndarray:
     """The part of the reward that reads hidden states after each token, text by text: (tokens,).
 
     A causal model's hidden states up to t do not depend on what follows, so one pass gives them
     all.
     """
-    module = body.module
+    assert reward.body is not None
+    module = reward.body.module
     width = max(len(ids) for ids in encoded["input_ids"])
 
     def along(batch: BatchEncoding) -> torch.Tensor:
         hidden = module.base_model(**batch, use_cache=False).last_hidden_state
-        if pooling == "mean":
+        if reward.reading.pooling == "mean":
             count = torch.arange(1, hidden.shape[1] + 1, device=hidden.device)
             hidden = hidden.cumsum(1) / count[:, None]
-        values = scalar_head(hidden, module.score.weight)
+        values = scalar_head(hidden, reward.head)
         values = values.masked_fill(~batch["attention_mask"].bool(), torch.nan)
         return torch.nn.functional.pad(values, (0, width - values.shape[1]), value=torch.nan)
 
-    values = map_texts(along, encoded, body)
+    values = map_texts(along, encoded, reward.body)
     flat: np.ndarray = values[~np.isnan(values)]
     return flat
 

@@ -198,6 +198,7 @@ def _config(config_class: Any, params: Rlhf, policy: Model, folder: str, seed: i
         max_grad_norm=params.max_grad_norm,
         beta=params.kl_coef,
         epsilon=params.clip,
+        router_aux_loss_coef=0.0,  # no loss but the reward's and the penalty's
         max_completion_length=params.max_new_tokens,
         generation_kwargs={
             "min_new_tokens": params.min_new_tokens,

@@ -120,8 +120,8 @@ def _ends(card: RewardCard, body: Model) -> list[str]:
         lines.append(
             "- Padding may stand on either side."
             if pads_on_either_side(body)
-            else "- Padding must stand on the right, as positions count it: where a program pads on "
-            "the left, as RewardBench does, let it read one text at a time."
+            else "- Padding must stand on the right, as positions count it: where a program pads "
+            "on the left, as RewardBench does, let it read one text at a time."
         )
     return lines
 

@@ -119,12 +119,19 @@ class IrlReward:
             if self.readme:
                 (folder / "README.md").write_text(self.readme, encoding="utf-8")
 
+    @property
+    def head(self) -> Float[Tensor, "1 hidden"]:
+        """The weights for the hidden states; there are some where there is a body."""
+        assert self.body is not None
+        if self._own_head is not None:
+            return self._own_head
+        weight: Tensor = self.body.module.score.weight
+        return weight
+
     def _head(self, batch: BatchEncoding) -> torch.Tensor:
         assert self.body is not None
-        module = self.body.module
-        pooled = pooled_hidden_state(module, batch, self.reading.pooling)
-        head = module.score.weight if self._own_head is None else self._own_head
-        return scalar_head(pooled, head)
+        pooled = pooled_hidden_state(self.body.module, batch, self.reading.pooling)
+        return scalar_head(pooled, self.head)
 
 
 def load_irl_reward(path: Path | str, compute: Compute = _ANYWHERE) -> IrlReward:

@@ -82,7 +82,7 @@ def test_a_language_model_is_a_body(
     assert loaded.reading.body == "body"
     # The same body as the base policy's, and the same weights.
     base = fit_with(settings.model_copy(update={"body": "base"})).reward
-    assert base.reading.body == "sequence_classifier"  # type: ignore[attr-defined]
+    assert base.reading.body == "body"  # type: ignore[attr-defined]
     np.testing.assert_allclose(fitted.reward.score(TEXTS), base.score(TEXTS), atol=1e-5)
     head = tmp_path / "reward/head.safetensors"
     head.write_bytes(b"")

@@ -133,7 +133,7 @@ def test_the_adapters_own_tokenizer_comes_first(
     assert load("policy", folder, compute).tokenizer.chat_template == tokenizer.chat_template
     tokenizer.add_tokens(["<new>"])
     tokenizer.save_pretrained(folder)
-    with pytest.raises(UserError, match="tokens up to 512 .* the model embeds 512"):
+    with pytest.raises(UserError, match=r"tokens up to 512 .* the model embeds 512"):
         load("policy", folder, compute)
 
 
