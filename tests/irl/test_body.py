@@ -80,7 +80,7 @@ def test_a_language_model_is_a_body(
     fitted = fit_with(settings)
     loaded = check_round_trip(fitted, pairs, params, tmp_path / "reward")
     assert loaded.reading.body == "body"
-    # The same body as the base policy's, and the same weights.
+    # The same body as the base policy's, and the same weights. No classifier reads a mean.
     base = fit_with(settings.model_copy(update={"body": "base"})).reward
     assert base.reading.body == "body"  # type: ignore[attr-defined]
     np.testing.assert_allclose(fitted.reward.score(TEXTS), base.score(TEXTS), atol=1e-5)

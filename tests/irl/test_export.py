@@ -60,6 +60,14 @@ def test_what_is_exported_scores_what_was_fitted(
     assert set(card.thresholds) == set(THRESHOLDS)
     if settings.features == ["hidden_state"]:
         assert not (tmp_path / "reward/linear.json").exists()
+        assert card.body == "sequence_classifier"
+    else:  # no classifier of transformers reads text features
+        assert card.body == ("body" if "hidden_state" in settings.features else "none")
+    assert card.pairs == 50
+    readme = (tmp_path / "reward/README.md").read_text()
+    assert ("pipeline(" in readme) == (card.body == "sequence_classifier")
+    assert f"method {settings.method}" in readme
+    assert "50 pairs of completions" in readme
     if "blocks" in changes:
         assert loaded.body is not None
         assert len(blocks(loaded.body.module)) == 1
