@@ -41,9 +41,7 @@ def main(params: StageParams) -> list[str]:
     digests.save()
     unknown = [content["hub"] for content in found.values() if content.get("commit", "") is None]
     lines = [f"{path} is new or changed" for path in changed]
-    lines += [
-        f"the hub cannot be asked for {name}, of which no commit is known" for name in unknown
-    ]
+    lines += [f"no commit of {name} is known: the hub cannot be asked" for name in unknown]
     return lines or ["as before"]
 
 

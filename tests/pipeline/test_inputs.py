@@ -54,7 +54,7 @@ def test_settings_that_were_tried_before_see_an_edit(project: Path) -> None:
     comments, params = project / "comments.csv", project / "params.yaml"
 
     def reruns(*, seed: int, content: str) -> bool:
-        params.write_text(re.sub("^seed: .", f"seed: {seed}", params.read_text()))
+        params.write_text(re.sub(r"(?m)^seed: .", f"seed: {seed}", params.read_text()))
         comments.write_text(content)
         found = ran(execute(project, "dvc", "repro").stdout)
         assert (project / "read.csv").read_text() == content
