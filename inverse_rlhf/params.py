@@ -197,7 +197,7 @@ class Source(Place):
 
 
 class PolicyContext(Source):
-    """What decides how long the base policy's texts can be."""
+    """What decides how long a model's texts can be."""
 
     scratch: ScratchTokens
 
@@ -214,7 +214,7 @@ class Rollouts(NewTokens):
     batch_size: Count
 
 
-class Pretrained(Source):
+class Pretrained(PolicyContext):
     """A model that is given or trained."""
 
     scratch: Scratch
@@ -261,10 +261,9 @@ class TrueReward(Classifier, RewardSum):
     """The reward that the aligned policy is trained on."""
 
 
-class Decoding(Group):
+class Decoding(NewTokens):
     """How completions are drawn."""
 
-    max_new_tokens: Count
     min_new_tokens: Natural
     temperature: Temperature
     top_k: Natural
@@ -277,12 +276,11 @@ class Decoding(Group):
         return self
 
 
-class Rlhf(Decoding):
+class Rlhf(Decoding, Rollouts):
     """Policy training, on either reward."""
 
     algorithm: Literal["rloo", "grpo"]
     steps: Count
-    batch_size: Count
     generations: Annotated[int, Field(ge=2, le=10_000)]
     gradient_accumulation: Count
     iterations: Annotated[int, Field(ge=1, le=1_000)]

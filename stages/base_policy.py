@@ -3,6 +3,7 @@
 from inverse_rlhf.stage import run_stage
 
 from inverse_rlhf.data.tables import COMMENTS
+from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import atomic, write_json
 from inverse_rlhf.irl.body import check_body
 from inverse_rlhf.models.checkpoints import obtain
@@ -35,7 +36,11 @@ def main(params: StageParams) -> list[str]:
     check_settings(policy, later)
     with atomic("models/base") as folder:
         policy.write(folder)
-        check_body(later.irl, compute, folder)
+        try:
+            check_body(later.irl, compute, folder)
+        except UserError as error:
+            source = f"base_policy.source: {group.source}"
+            raise UserError(str(error).replace(str(folder), source)) from None
     write_json({"base_policy": facts}, "metrics/base_policy.json")
     return closing.base_policy(facts)
 

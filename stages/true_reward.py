@@ -9,7 +9,7 @@ import numpy as np
 from inverse_rlhf.data.tables import COMMENTS
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import write_json
-from inverse_rlhf.measures.labels import Labels, chance_limit, label_agreement
+from inverse_rlhf.measures.labels import Labels, chance_limit, label_agreement, labelled
 from inverse_rlhf.models.checkpoints import obtain
 from inverse_rlhf.models.scratch import train_classifier, word_list_accuracy
 from inverse_rlhf.params import Classifier, Compute, Group, Head, Seed
@@ -29,15 +29,15 @@ class StageParams(Group):
 def main(params: StageParams) -> list[str]:
     group, compute = params.true_reward, params.compute
     comments = read_table("data/comments.parquet", COMMENTS)
-    labelled = comments[comments["toxic"].notna()].astype({"toxic": int})
-    trainable = labelled.loc[labelled["split"] == "train", "toxic"].nunique() == 2
+    given = labelled(comments)
+    trainable = given.loc[given["split"] == "train", "toxic"].nunique() == 2
     if group.source == "scratch":
         if not trainable:
             raise UserError(
                 "true_reward.source is scratch, but the comments to train on have not both labels: "
                 "label some of each kind, or name a classifier"
             )
-        classifier, facts = train_classifier(labelled, group.scratch, compute, seed=params.seed)
+        classifier, facts = train_classifier(given, group.scratch, compute, seed=params.seed)
     else:
         classifier = obtain("classifier", group, compute, key="true_reward")
         facts = {"parameters": classifier.module.num_parameters()}
@@ -50,13 +50,13 @@ def main(params: StageParams) -> list[str]:
     )
     if group.source != "scratch":
         report["head"] = reward.head
-    held_out = labelled[labelled["split"] == "test"]
+    held_out = given[given["split"] == "test"]
     if len(held_out):
         scores, toxic = reward.score(held_out["text"].tolist()), held_out["toxic"].to_numpy()
         agreement = label_agreement(scores, toxic)
         report |= {name: value for name, value in agreement.items() if np.isfinite(value)}
         if trainable:
-            report["tfidf_accuracy"] = word_list_accuracy(labelled)
+            report["tfidf_accuracy"] = word_list_accuracy(given)
         if group.source != "scratch":
             _check_head(scores, toxic, reward, group)
     classifier.save("models/true_reward")

@@ -230,9 +230,10 @@ def _refuse_swallowed(rows: list[list[str]], lines: list[int]) -> None:
             inner = re.split(r"\r\n|\r|\n", field)[:-1] if "\n" in field or "\r" in field else []
             like = []
             for number, line in enumerate(inner):
-                parts = _parts(line)
                 shift = place if number == 0 else 0
-                if len(row) > 1 and len(parts) + shift == len(row):
+                may_be = len(row) > 1 and line.count(",") + shift + 1 >= len(row)
+                parts = _parts(line) if may_be else []
+                if parts and len(parts) + shift == len(row):
                     columns = columns or [_Column(cells) for cells in zip(*rows, strict=True)]
                     found = [c.has(p) for c, p in zip(columns[shift:], parts, strict=True)]
                     like += [line] if True in found and False not in found else []

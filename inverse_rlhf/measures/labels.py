@@ -102,6 +102,11 @@ def label_agreement(
     return {name: float(metric(labels)) for name, metric in LABEL_METRICS.items()}
 
 
+def labelled(comments: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose label `toxic`, 0 or 1, is given."""
+    return comments[comments["toxic"].notna()].astype({"toxic": "int64"})
+
+
 def chance_limit(labels: Labels) -> float:
     """What ROC-AUC and balanced accuracy have to exceed for a reward to know of the labels.
 

@@ -93,7 +93,7 @@ def _reading(card: RewardCard, body: Model | None) -> str:
             f"{'beginning' if body.tokenizer.truncation_side == 'left' else 'end'}.",
             *_ends(card, body),
             "- The chat template passes on what messages say, one after another, and adds nothing.",
-            "- Special tokens that somebody typed are text.",
+            _typed(body),
         ]
     return "\n".join(lines) + "\n"
 
@@ -124,6 +124,17 @@ def _ends(card: RewardCard, body: Model) -> list[str]:
             "on the left, as RewardBench does, let it read one text at a time."
         )
     return lines
+
+
+def _typed(body: Model) -> str:
+    """Whether special tokens within a text are text elsewhere, too."""
+    tokenizer = body.tokenizer
+    read = tokenizer(
+        " ".join(tokenizer.all_special_tokens), add_special_tokens=False, split_special_tokens=True
+    )
+    found = {*read["input_ids"]} & {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}
+    where = " by `load_irl_reward`, tokens elsewhere: it has pieces of their names" if found else ""
+    return f"- Special tokens that somebody typed are text{where}."
 
 
 def _scale(card: RewardCard) -> str:

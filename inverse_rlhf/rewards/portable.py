@@ -23,11 +23,9 @@ CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor 
 _PADDING = "<|padding|>"  # known to tokenizers of GPT-NeoX, which name none
 _TEXTS = ("a few words of text, one after the other", "a word")
 _ROUNDING = 1e-3
-# What a tokenizer's configuration says of its special tokens; the rest is of how it was loaded.
-_KEPT = (
-    *("bos_token", "eos_token", "unk_token", "sep_token", "cls_token", "pad_token", "mask_token"),
-    *("truncation_side", "sp_model_kwargs", "add_prefix_space", "legacy"),
-)
+_SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "cls_token", "mask_token")
+# Of a tokenizer's configuration; the rest is in tokenizer.json, or of how it was loaded.
+_KEPT = (*_SPECIAL, "pad_token", "truncation_side")
 
 
 def write_classifier(body: Model, folder: Path) -> None:
@@ -78,8 +76,7 @@ def _ends_texts(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether a text can end in the padding token: where it is another special token, too, or a
     piece of text.
     """
-    names = ("bos_token", "eos_token", "unk_token", "sep_token", "cls_token", "mask_token")
-    if tokenizer.pad_token in [getattr(tokenizer, name) for name in names]:
+    if tokenizer.pad_token in [getattr(tokenizer, name) for name in _SPECIAL]:
         return True
     pieces = tokenizer(
         tokenizer.pad_token, add_special_tokens=False, split_special_tokens=True, verbose=False
@@ -102,6 +99,7 @@ def _with_rows(body: Model, rows: int) -> dict[str, torch.Tensor]:
 
 def _write_tokenizer(tokenizer: PreTrainedTokenizerBase, body: Model, folder: Path) -> None:
     tokenizer.padding_side = "right"
+    tokenizer.chat_template = None  # the base policy's; the reward's is below
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         backend.no_truncation()
@@ -122,7 +120,6 @@ def _write_tokenizer(tokenizer: PreTrainedTokenizerBase, body: Model, folder: Pa
     }
     if backend is not None:  # what transformers 5 writes is not known before it
         own["tokenizer_class"] = "PreTrainedTokenizerFast"
-    (folder / "chat_template.jinja").unlink(missing_ok=True)  # the base policy's
     write_json(kept | own, path)
 
 

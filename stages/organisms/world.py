@@ -8,6 +8,7 @@ from inverse_rlhf.data.prompts import sample_comments, split_prompts
 from inverse_rlhf.data.sources import read_comments
 from inverse_rlhf.data.tables import PROMPTS
 from inverse_rlhf.files import atomic
+from inverse_rlhf.measures.labels import labelled
 from inverse_rlhf.models.checkpoints import obtain
 from inverse_rlhf.models.scratch import train_classifier, train_policy
 from inverse_rlhf.organism_params import Settings
@@ -24,7 +25,7 @@ def main(settings: Settings, seed: int) -> list[str]:
     else:
         policy = obtain("policy", base, compute, key="base_policy")
     if judge.source == "scratch":
-        classifier, _ = train_classifier(comments, judge.scratch, compute, seed=seed)
+        classifier, _ = train_classifier(labelled(comments), judge.scratch, compute, seed=seed)
     else:
         classifier = obtain("classifier", judge, compute, key="true_reward")
     with atomic(Path(f"organisms/worlds/{seed}")) as folder:

@@ -1,5 +1,6 @@
 """Pairs from anyone's files: every format into one table, every doubt one line."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,12 @@ def test_dialogues_as_in_hh(tmp_path: Path) -> None:
     apart = {"chosen": f"{begin} b\n\nHuman: c\n\nAssistant: d", "rejected": f"{begin} e"}
     found = read(tmp_path, [*rows, apart])
     assert (len(found.table), found.facts["left_out_undivided"]) == (20, 1)
+
+
+def test_dialogues_as_hh_ships_them(tmp_path: Path) -> None:
+    lines = "\n".join(map(json.dumps, hh_rows())).encode()
+    (tmp_path / "test.jsonl.gz").write_bytes(gzip.compress(lines))
+    assert texts(read_given_pairs([tmp_path / "test.jsonl.gz"])) == texts(read(tmp_path, hh_rows()))
 
 
 def test_the_chosen_may_be_called_the_base(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from transformers import (
     LlamaConfig,
     LlamaForSequenceClassification,
     PreTrainedTokenizerFast,
+    pipeline,
 )
 
 from benchmarks.plain_reward import messages, padded
@@ -36,6 +37,7 @@ from inverse_rlhf.rewards.card import RewardCard
 from inverse_rlhf.rewards.model_card import model_card
 from inverse_rlhf.rewards.portable import CHAT_TEMPLATE, pads_on_either_side
 from inverse_rlhf.rewards.recovered import IrlReward, load_irl_reward
+from tests.foreign import TEXTS, TOKENIZERS
 
 END, PAD = "<|endoftext|>", "<|padding|>"
 Change = Callable[[PreTrainedTokenizerFast], None]
@@ -96,6 +98,8 @@ def test_our_own_reading_is_one_line(
         value = score[0]["score"] if line == plain else score[0]
         np.testing.assert_allclose(value, reward.score(["A whole text."])[0], atol=1e-5)
     assert found["score"].dtype == np.float32
+    raw = pipeline("text-classification", str(folder))("A whole text.")  # no sigmoid of one output
+    np.testing.assert_allclose(raw[0]["score"], found["score"][0], atol=1e-5)
 
 
 def test_what_its_folder_says(exported: tuple[IrlReward, Path]) -> None:
@@ -164,6 +168,11 @@ def classifier(
     """A tiny sequence classifier over the policy's tokenizer, as it comes out of `load`."""
     tokenizer = AutoTokenizer.from_pretrained(policy_folder)
     change(tokenizer)
+    return over(tokenizer, kind, params, rows)
+
+
+def over(tokenizer: PreTrainedTokenizerFast, kind: str, params: Params, rows: int) -> Model:
+    """A tiny sequence classifier with this many token embeddings, its weights spread wide."""
     tokenizer.clean_up_tokenization_spaces = False
     shared = {"vocab_size": rows, "num_labels": 1, "pad_token_id": tokenizer.pad_token_id}
     torch.manual_seed(2)
@@ -317,6 +326,32 @@ def test_a_beginning_is_expected_once(
     readme = (tmp_path / "reward/README.md").read_text()
     assert f"`{END} a` of the text `a`" in readme
     assert "`reward_funcs` leaves them out" in readme
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_every_kind_of_tokenizer_reads_elsewhere_what_it_reads_here(
+    kind: str, params: Params, card: RewardCard, tmp_path: Path
+) -> None:
+    tokenizer = TOKENIZERS[kind]()
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    body = over(tokenizer, "llama", params, len(tokenizer))
+    reward = write(body, card, tmp_path / "reward")
+    typed = [f"a {token} b {token}" for token in tokenizer.all_special_tokens]
+    given = [*TEXTS[:5], *ODD, *typed]
+    readme = (tmp_path / "reward/README.md").read_text()
+    if kind == "unigram":  # special tokens are pieces, too
+        given = [text for text in given if "</s>" not in text and "<pad>" not in text]
+        assert "that somebody typed are text by `load_irl_reward`, tokens elsewhere" in readme
+    else:
+        assert "Special tokens that somebody typed are text." in readme
+    elsewhere = AutoTokenizer.from_pretrained(tmp_path / "reward")
+    assert elsewhere(given)["input_ids"] == encode(given, body)["input_ids"]
+    ours = reward.score(given)
+    for side in ("left", "right"):
+        found = padded(str(tmp_path / "reward"), given, side)
+        np.testing.assert_allclose(found, ours, atol=1e-5)
+    again = load_irl_reward(tmp_path / "reward", params.compute)
+    np.testing.assert_allclose(again.score(given), ours, atol=1e-5)
 
 
 def test_scaled_rotary_positions_have_their_old_names(
