@@ -8,7 +8,7 @@ from inverse_rlhf.errors import UserError
 
 _NAME = "manifest.json"
 # Of a folder in hub layout, what a model and its tokenizer are loaded from.
-_KINDS = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
+_KINDS = ("*.safetensors", "*.json", "merges.txt", "vocab.txt", "*.model", "*.jinja")
 
 
 def write_manifest(source: Path, folder: Path) -> None:
@@ -46,8 +46,8 @@ def followed(source: str | Path) -> str | Path:
         if kept.get(name) != found.get(name):
             what = "is gone" if name not in found else "is new" if name not in kept else "changed"
             raise UserError(
-                f"{place / name} {what} since {source} was written for this model: bring the folder "
-                "back to what it was, or run `dvc repro` from the stage that takes the model"
+                f"{place / name} {what} since {source} was written for this model: bring back what "
+                "it was, or run the stage again that takes the model (dvc repro -f STAGE)"
             )
     return place
 
