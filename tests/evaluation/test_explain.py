@@ -16,6 +16,7 @@ from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.rewards.card import RewardCard
 from inverse_rlhf.rewards.linear_text import LinearTextReward
 from inverse_rlhf.rewards.recovered import IrlReward
+from tests.architectures import shared_tokenizer
 from tests.written import written
 
 COMPLETIONS = [
@@ -75,7 +76,9 @@ def test_another_body_is_read_whole(reward_network: Model, card: RewardCard) -> 
         }
     )
     rows = written(rows, reward_network.tokenizer)
-    body = replace(reward_network, module=reward_network.module.base_model)
+    body = replace(
+        reward_network, module=reward_network.module.base_model, tokenizer=shared_tokenizer()
+    )
     head = torch.randn(
         1, body.module.config.hidden_size, generator=torch.Generator().manual_seed(0)
     )
