@@ -13,13 +13,15 @@ def without_dropout(module: nn.Module) -> Iterator[None]:
 
     Dropout, dropped layers and noisy routers are all bound to the training mode, so no part of the
     model goes into it, though the model itself says that it does. Activation checkpointing works in
-    that mode only: blocks that do it go, without the probabilities of their own.
+    that mode only: blocks that do it go, without the probabilities that they or their
+    configurations have.
     """
     parts = list(module.modules())
+    configs = {id(part.config): part.config for part in parts if hasattr(part, "config")}
     chances = [
-        (part, name, value)
-        for part in parts
-        for name, value in vars(part).items()
+        (holder, name, value)
+        for holder in (*parts, *configs.values())
+        for name, value in vars(holder).items()
         if isinstance(value, float) and "drop" in name
     ]
 
@@ -29,15 +31,15 @@ def without_dropout(module: nn.Module) -> Iterator[None]:
         return module
 
     mode = module.training
-    for part, name, _ in chances:
-        setattr(part, name, 0.0)
+    for holder, name, _ in chances:
+        setattr(holder, name, 0.0)
     module.train = train  # type: ignore[method-assign]
     try:
         yield
     finally:
         del module.train
-        for part, name, value in chances:
-            setattr(part, name, value)
+        for holder, name, value in chances:
+            setattr(holder, name, value)
         module.train(mode)
 
 

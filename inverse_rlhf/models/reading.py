@@ -163,12 +163,17 @@ def token_counts(texts: Sequence[str], model: Model) -> np.ndarray:
 def check_context(
     ids: Sequence[Sequence[int]], prompt_ids: Sequence[int], model: Model, new_tokens: int
 ) -> None:
-    """Check that every prompt leaves room for `new_tokens` in the policy's context.
+    """Check that every prompt has tokens and leaves room for `new_tokens` in the policy's context.
 
     Raises:
         UserError: naming the first prompt that does not.
     """
     for row, prompt_id in zip(ids, prompt_ids, strict=True):
+        if not len(row):
+            raise UserError(
+                f"prompt {prompt_id} has no tokens: the policy's tokenizer knows nothing in it; "
+                "leave it out"
+            )
         if len(row) + new_tokens > model.max_tokens:
             raise UserError(
                 f"prompt {prompt_id} has {len(row)} tokens: with max_new_tokens {new_tokens} it "

@@ -120,7 +120,9 @@ def _generate(
     fast = {"custom_generate": decode, "keys": keys} if policy.compute.fast else {}
     with policy.autocast(), torch.random.fork_rng():
         torch.manual_seed(int(keys[0]))  # what `generate` by itself draws from
-        output = module.generate(**batch, generation_config=config, **fast)
+        # A folder may bring a `generate` of its own: it is not what is asked for.
+        generate = type(module).generate
+        output = generate(module, **batch, generation_config=config, **fast)
     output = output[:, width:]
     ended = torch.isin(output, torch.tensor(ends, dtype=torch.int64, device=output.device))
     before = (ended.cumsum(1) - ended.long()) == 0  # no end of text before this token

@@ -125,7 +125,7 @@ def train_on_reward(
         )
         trainer.eos_token_ids = ends_of_text(policy)
         show_training(trainer)
-        with without_dropout(module), _fast_decoding(module) if fast else contextlib.nullcontext():
+        with without_dropout(module), _decoding(module, fast=fast):
             _train(trainer, recorder)
     module.requires_grad_(True).eval()
     seconds = time.monotonic() - started
@@ -138,9 +138,12 @@ def train_on_reward(
 
 
 @contextlib.contextmanager
-def _fast_decoding(module: Any) -> Iterator[None]:
-    """Within it, `generate` is `decode`."""
-    module.generate = functools.partial(module.generate, custom_generate=decode)
+def _decoding(module: Any, *, fast: bool) -> Iterator[None]:
+    """Within it, `generate` is transformers' own, whatever the policy's folder brought; where it
+    is to be fast, with our loop.
+    """
+    ours = {"custom_generate": decode} if fast else {}
+    module.generate = functools.partial(type(module).generate, module, **ours)
     try:
         yield
     finally:

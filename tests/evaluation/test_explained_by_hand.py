@@ -1,5 +1,6 @@
 """Credits, n-grams and disagreements where it is known what they are."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from inverse_rlhf.parquet import read_table, write_table
 from inverse_rlhf.rewards.card import RewardCard
 from inverse_rlhf.rewards.linear_text import LinearTextReward
 from inverse_rlhf.rewards.recovered import IrlReward
+from tests.foreign import TOKENIZERS
 from tests.written import written
 
 PARTS = Parts(length_target=1, keyword="map")
@@ -50,6 +52,38 @@ def test_token_credits_add_up(reward_network: Model, card: RewardCard) -> None:
     at_map = with_map[gained.abs() > 1e-4]
     np.testing.assert_allclose(gained[at_map.index], [2.0] * 3, atol=1e-4)  # one text has no map
     assert at_map["token"].str.contains("p").all()
+
+
+@pytest.mark.parametrize("kind", ["default", "sentencepiece"])
+def test_credits_are_of_the_tokens_that_were_sampled(
+    kind: str, reward_network: Model, card: RewardCard
+) -> None:
+    """The text read again has others."""
+    body = reward_network
+    if kind == "sentencepiece":
+        body = replace(body, tokenizer=TOKENIZERS[kind]())
+        body.tokenizer.pad_token = body.tokenizer.eos_token
+    prompt, text, tokenizer = "the weather", " is more", body.tokenizer
+    vocabulary = tokenizer.get_vocab()
+    blank = "\u2581" if kind == "sentencepiece" else "\u0120"
+    ids = [vocabulary[letter] for letter in text.replace(" ", blank)]
+    rows = pd.DataFrame({"prompt": prompt, "completion": text, "prompt_id": [0, 1], "sample": 0})
+    own = written(rows[:1], tokenizer)["ids"][0]
+    assert own[:-1] != ids
+    rows = rows.assign(source="base", ids=[own, [*ids, tokenizer.eos_token_id]], ended=True)
+    words = LinearTextReward([named_feature("keyword", PARTS)], np.array([2.0]))
+    reward = IrlReward(body, words, card.model_copy(update={"pooling": "mean"}))
+    paths = RewardPaths(rows, reward, body)
+    table = paths.token_credits()
+    both = [part for _, part in table.groupby("prompt_id")]
+    assert len(both[1]) == len(both[0]) - len(own) + 1 + len(ids)
+    for part in both:
+        assert part["token"].str.cat().removeprefix("<s>").strip() == prompt + text
+    assert both[1]["credit"].sum() != pytest.approx(both[0]["credit"].sum(), abs=1e-6)
+    whole = reward.score([prompt + text])[0]
+    assert paths.whole() == {prompt + text: pytest.approx(whole, abs=1e-5)}
+    only = RewardPaths(rows[1:], reward, body)
+    assert only.whole() == {}
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from transformers import (
+    FalconConfig,
     GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
@@ -19,6 +20,7 @@ from transformers import (
 )
 
 from inverse_rlhf.data.tables import PAIRS, completions_of, paired, read_pairs
+from inverse_rlhf.errors import UserError
 from inverse_rlhf.models.checkpoints import Model, load
 from inverse_rlhf.models.dropout import without_dropout
 from inverse_rlhf.models.reading import ends_of_text, prompt_ids
@@ -37,6 +39,7 @@ CONFIGS: dict[str, tuple[Any, dict[str, Any]]] = {
     "gpt_neox": (GPTNeoXConfig, SIZE | {"intermediate_size": 64}),
     "llama": (LlamaConfig, SIZE | {"intermediate_size": 64}),
     "gpt2": (GPT2Config, SMALL),
+    "falcon": (FalconConfig, SIZE),
     "opt": (OPTConfig, SIZE | {"ffn_dim": 64, "word_embed_proj_dim": 32}),
     "mamba": (
         MambaConfig,
@@ -112,6 +115,25 @@ def test_tokens_are_kept_with_the_pairs(made: Made, pure: Pairs, tmp_path: Path)
     for column in ("prompt_id", "sample", "completion", "ended"):
         assert read[column].tolist() == written[column].tolist()
     assert [row.tolist() for row in read["ids"]] == written["ids"].tolist()
+
+
+def test_a_prompt_without_tokens_is_one_line(made: Made, pure: Pairs) -> None:
+    policy = made("unigram")
+    empty = pd.DataFrame({"prompt_id": [7], "prompt": [""]})
+    with pytest.raises(UserError, match="prompt 7 has no tokens"):
+        sample_completions(empty, policy, pure, seed=0, name="base")
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_folders_own_generate_is_not_ours(
+    made: Made, pure: Pairs, params: Params, tmp_path: Path, fast: bool
+) -> None:
+    policy = made(fast=fast)
+    expected = sample_completions(PROMPTS, policy, pure, seed=0, name="base")
+    policy.module.generate = None  # what `from_pretrained` sets of a folder that it trusts
+    found = sample_completions(PROMPTS, policy, pure, seed=0, name="base")
+    pd.testing.assert_frame_equal(found, expected)
+    _train(policy, lambda _, texts: np.arange(len(texts)), params, tmp_path, steps=1)
 
 
 # likelihoods
@@ -296,9 +318,10 @@ def test_a_policy_starts_as_its_reference(
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("config", RANDOM)
+@pytest.mark.parametrize("config", [*RANDOM, "falcon"])
 def test_nothing_is_left_to_chance(made: Made, config: str, checkpointing: bool) -> None:
-    module = made("closing", config, **RANDOM[config]).module
+    settings = RANDOM.get(config, {"hidden_dropout": 0.3, "attention_dropout": 0.3})
+    module = made("closing", config, **settings).module
     ids = torch.randint(5, 40, (4, 9), generator=torch.Generator().manual_seed(0))
     expected = module(ids).logits
     calls: list[int] = []
