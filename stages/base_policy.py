@@ -6,7 +6,7 @@ from inverse_rlhf.data.tables import COMMENTS
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import atomic, write_json
 from inverse_rlhf.irl.body import check_body
-from inverse_rlhf.models.checkpoints import obtain
+from inverse_rlhf.models.checkpoints import keep, obtain
 from inverse_rlhf.models.limits import check_settings
 from inverse_rlhf.models.scratch import train_policy
 from inverse_rlhf.params import Compute, Group, Pretrained, Seed, load_params
@@ -35,7 +35,7 @@ def main(params: StageParams) -> list[str]:
     later = load_params()
     check_settings(policy, later)
     with atomic("models/base") as folder:
-        policy.write(folder)
+        keep(policy, group, folder)
         try:
             check_body(later.irl, compute, folder)
         except UserError as error:

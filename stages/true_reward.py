@@ -8,9 +8,9 @@ import numpy as np
 
 from inverse_rlhf.data.tables import COMMENTS
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.files import write_json
+from inverse_rlhf.files import atomic, write_json
 from inverse_rlhf.measures.labels import Labels, chance_limit, label_agreement, labelled
-from inverse_rlhf.models.checkpoints import obtain
+from inverse_rlhf.models.checkpoints import keep, obtain
 from inverse_rlhf.models.scratch import train_classifier, word_list_accuracy
 from inverse_rlhf.params import Classifier, Compute, Group, Head, Seed
 from inverse_rlhf.parquet import read_table
@@ -59,7 +59,11 @@ def main(params: StageParams) -> list[str]:
             report["tfidf_accuracy"] = word_list_accuracy(given)
         if group.source != "scratch":
             _check_head(scores, toxic, reward, group)
-    classifier.save("models/true_reward")
+    with atomic("models/true_reward") as folder:
+        if group.source == "scratch":
+            classifier.write(folder)
+        else:
+            keep(classifier, group, folder)
     write_json({"true_reward": report}, "metrics/true_reward.json")
     return closing.true_reward(report)
 

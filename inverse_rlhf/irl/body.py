@@ -16,6 +16,7 @@ from inverse_rlhf.features.hidden_state import (
 )
 from inverse_rlhf.models.blocks import keep_bottom_blocks
 from inverse_rlhf.models.checkpoints import Model, load
+from inverse_rlhf.models.manifest import followed
 from inverse_rlhf.models.reading import encode, pad
 from inverse_rlhf.params import Compute, Irl
 
@@ -80,6 +81,7 @@ def _with_head(base: Path, compute: Compute) -> Model | None:
     """The base policy's body within a sequence classifier of one output; None where there is none,
     or it reads something else than the last token's hidden state by one linear layer.
     """
+    base = Path(followed(base))
     config = AutoConfig.from_pretrained(base)
     if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
         return None

@@ -36,7 +36,7 @@ class FrozenOutputs:
         try:
             with cls(model, few, frozen).replay(torch.arange(len(rows))):
                 found = model.module.base_model(**batch, use_cache=False).last_hidden_state
-        except (RuntimeError, TypeError, ValueError, IndexError):
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
             return None
         expected = model.module.base_model(**batch, use_cache=False).last_hidden_state
         inside = batch["attention_mask"].bool()

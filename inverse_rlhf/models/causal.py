@@ -29,6 +29,10 @@ def check_causal(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, nam
             f"{name} is no policy: {type(model).__name__} generates in a way of its own, which "
             "completions are not sampled by"
         )
+    if model.base_model is model:
+        raise UserError(
+            f"{name} is no policy: {type(model).__name__} does not say which part of it is the body"
+        )
     rows = model.get_input_embeddings().weight.shape[0]
     plain = [token for token in range(rows) if token not in tokenizer.all_special_ids]
     if len(plain) < 10:

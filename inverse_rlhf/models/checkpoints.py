@@ -26,6 +26,7 @@ from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import atomic
 from inverse_rlhf.models.adapters import TOKENIZER_FILES, Adapter, find_adapter, merge
 from inverse_rlhf.models.causal import check_causal
+from inverse_rlhf.models.manifest import followed, write_manifest
 from inverse_rlhf.params import Compute, Source
 
 Kind = Literal["policy", "classifier", "body"]
@@ -135,7 +136,8 @@ def load(
 
     Args:
         kind: policy, classifier or body: an encoder, or a language model without its head.
-        source: a folder in hub layout or a hub id, of a model or of an adapter.
+        source: a folder in hub layout or a hub id, of a model or of an adapter; or a folder that
+            stands for one, see `followed`.
         key: the param that named the source, for messages.
         revision: commit, tag or branch of a hub id.
         **config: overrides of the model's configuration.
@@ -147,6 +149,7 @@ def load(
             match it or that cannot be merged; a policy that a param names and that does not read
             as one, see `check_causal`.
     """
+    source = followed(source)
     name = f"{key}: {source}" if key else str(source)
     _check_place(source, name)
     with _one_line(name, "model"):
@@ -259,6 +262,21 @@ def obtain(kind: Kind, params: Source, compute: Compute, *, key: str) -> Model:
         revision=params.revision,
         trust_remote_code=params.trust_remote_code,
     )
+
+
+def keep(model: Model, params: Source, folder: Path) -> None:
+    """Write what `obtain` gave into a folder, or, where it is a whole model in a folder of the
+    user's, where it stays.
+
+    An adapter is kept merged. So is a copy of what needs code of its own, as no later stage trusts
+    it.
+    """
+    source = Path(params.source)
+    whole = source.is_dir() and find_adapter_config_file(str(source)) is None
+    if whole and not params.trust_remote_code:
+        write_manifest(source, folder)
+    else:
+        model.write(folder)
 
 
 def _check_place(source: str | Path, name: str) -> None:

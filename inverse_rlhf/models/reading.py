@@ -73,7 +73,8 @@ def _inner_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list
     @cache
     def letters(token: int) -> list[int]:
         found = tokenizer.convert_tokens_to_ids(list(tokenizer.convert_ids_to_tokens(token)))
-        return [letter for letter in found if letter is not None and letter not in special]
+        known = [letter for letter in found if letter is not None and letter not in special]
+        return known or [token]  # such as a full stop that serves as padding
 
     return [
         row

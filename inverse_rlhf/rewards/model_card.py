@@ -28,7 +28,7 @@ def model_card(card: RewardCard, body: Model | None) -> str:
         "# A recovered reward\n",
         "It scores a whole text, a prompt with its completion: the higher, the more an aligned "
         "policy prefers it to its base policy.\n",
-        _loading(classifier),
+        _loading(body if classifier else None),
         _method(card),
         _reading(card, body),
         _scale(card),
@@ -50,16 +50,20 @@ def _front(classifier: bool) -> str:
     return "\n".join(["---", *lines, "---", ""])
 
 
-def _loading(classifier: bool) -> str:
+def _loading(classifier: Model | None) -> str:
     lines = ["## Loading\n", "```python"]
-    if classifier:
+    if classifier is not None:
         lines += [_PLAIN_LINE]
     lines += [_OWN_LINE, "```\n"]
-    if classifier:
+    if classifier is not None:
+        rope = getattr(classifier.module.config.get_text_config(), "rope_parameters", None) or {}
+        old = "transformers 4.57, where it knows the architecture, and 5"
+        if any(isinstance(value, dict) for value in rope.values()):  # of each kind of layer
+            old = "transformers 5; older versions read the rotary positions of its layers otherwise"
         lines += [
             "Both give the same: a plain `AutoModelForSequenceClassification` with one output, "
             f"`{LABEL}`. The first cuts texts that are longer than the context only with "
-            "`truncation=True`.\n"
+            f"`truncation=True`. It is for {old}.\n"
         ]
     else:
         lines += [

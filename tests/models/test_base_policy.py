@@ -10,7 +10,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
+from peft import LoraConfig, get_peft_model
 from ruamel.yaml import YAML
+from transformers import AutoModelForCausalLM
 
 from inverse_rlhf.data.tables import COMMENTS
 from inverse_rlhf.errors import UserError
@@ -60,7 +63,43 @@ def test_a_folder_is_taken_and_stays_as_it_is(stage: Stage, tmp_path: Path) -> N
     before = digests(folder)
     stage(folder, irl__blocks=1, irl__trainable="last_k", rlhf__trainable_layers=2)
     assert digests(folder) == before
-    assert load("policy", Path("models/base"), load_params().compute).max_tokens == 96
+    assert [path.name for path in Path("models/base").iterdir()] == ["manifest.json"]
+    found = load("policy", Path("models/base"), load_params().compute)
+    assert found.module.name_or_path == str(folder)
+    assert found.max_tokens == 96
+
+
+@pytest.mark.parametrize("what", ["changed", "is gone", "is new"])
+def test_a_folder_that_is_no_longer_what_was_taken_is_refused(
+    what: str, stage: Stage, tmp_path: Path
+) -> None:
+    folder = save_tiny("granite", tmp_path / "mine")
+    stage(folder)
+    file = folder / {"is new": "adapter_config.json"}.get(what, "generation_config.json")
+    if what == "is gone":
+        file.unlink()
+    else:
+        file.write_text("{}")
+    with pytest.raises(UserError, match=rf"{file.name} {what} since models/base was") as line:
+        load("policy", Path("models/base"), load_params().compute)
+    assert "\n" not in str(line.value)
+    shutil.rmtree(folder)
+    with pytest.raises(UserError, match=r"stands for the model in .*mine, which is not a"):
+        load("policy", Path("models/base"), load_params().compute)
+
+
+def test_an_adapter_is_kept_merged(stage: Stage, tmp_path: Path) -> None:
+    folder = save_tiny("llama", tmp_path / "whole")
+    whole = AutoModelForCausalLM.from_pretrained(folder)
+    adapted = get_peft_model(whole, LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False))
+    adapted.peft_config["default"].base_model_name_or_path = str(folder)
+    adapted.save_pretrained(tmp_path / "mine")
+    stage(tmp_path / "mine")
+    assert Path("models/base/model.safetensors").exists()
+    found = load("policy", Path("models/base"), load_params().compute)
+    ids = torch.arange(3, 12)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(found.module(ids).logits, adapted.eval()(ids).logits)
 
 
 @pytest.mark.parametrize(
@@ -94,5 +133,4 @@ def test_what_later_stages_cannot_do_is_refused_at_once(
 def test_text_features_need_no_body(stage: Stage, tmp_path: Path) -> None:
     folder = save_tiny("deepseek_v4", tmp_path / "mine")
     stage(folder, irl__features=["ngram"])
-    assert Path("models/base/config.json").exists()
-    shutil.rmtree("models")
+    assert Path("models/base/manifest.json").exists()
