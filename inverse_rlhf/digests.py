@@ -32,9 +32,12 @@ _SECONDS = 5.0  # for the hub's answer
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and of the libraries that decide numbers."""
+    """The versions of Python and of the libraries that decide numbers.
+
+    Builds of one release, as torch 2.13.0+cpu, are the same here: an index gives each machine its.
+    """
     python = ".".join(platform.python_version_tuple()[:2])
-    return {"python": python} | {name: version(name) for name in LIBRARIES}
+    return {"python": python} | {name: version(name).partition("+")[0] for name in LIBRARIES}
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,11 @@ def one_line() -> Iterator[None]:
 
 def say(*lines: str) -> None:
     """Print lines; where nobody reads on, as after `| head -1`, the program goes on unheard."""
+    text = "\n".join(lines)
     try:
-        print(*lines, sep="\n", flush=True)
+        print(text, flush=True)
+    except UnicodeEncodeError:  # a terminal that knows ASCII alone
+        print(text.encode("ascii", "backslashreplace").decode(), flush=True)
     except BrokenPipeError:
         _to_nowhere(sys.stdout.fileno())
 
@@ -96,6 +99,7 @@ _MACHINE = {
     errno.EMFILE: "too many files are open: raise `ulimit -n`",
     errno.ENFILE: "too many files are open on this machine: close other programs",
     errno.ENOTDIR: "a file is where a folder is needed: move it away or name another place",
+    errno.EEXIST: "a file is where a folder is needed: move it away or name another place",
     errno.EISDIR: "a folder is where a file is needed: move it away or name another place",
     errno.ELOOP: "its links lead in a circle: name another place",
     errno.ENOMEM: "the machine is out of memory: close other programs",

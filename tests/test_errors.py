@@ -61,6 +61,7 @@ def _endless() -> list[object]:
         (lambda: json.dumps(_endless()), "nested too deeply, by a library: make it flatter"),
         (lambda: Path("a" * 300).write_text(""), "the name is too long for the disk"),
         (lambda: Path("/proc/self/mem/x").write_text(""), "a file is where a folder is needed"),
+        (lambda: Path("/dev/null").mkdir(), "/dev/null: a file is where a folder is needed"),
         (lambda: Path("/proc").write_text(""), "/proc: a folder is where a file is needed"),
         (lambda: Path("/dev/full").write_text("x" * 10**6), "no space is left on the disk: free"),
         (raising(OSError(errno.EDQUOT, "", "f")), "error: f: the disk quota is used up"),
@@ -256,6 +257,13 @@ def test_nobody_reads_what_a_stage_says(project: Path) -> None:
     out, err = stage(project, "set -o pipefail; STAGE | true").communicate()
     assert (out, err) == ("", "")
     assert (project / "data/comments.parquet").is_file()
+
+
+def test_a_terminal_of_ascii(project: Path) -> None:
+    said = "from inverse_rlhf.errors import say; say('a → b', 'c')"
+    script = f'PYTHONIOENCODING=ascii:strict python -c "{said}"'
+    out, err = stage(project, script).communicate()
+    assert (out, err) == ("a \\u2192 b\nc\n", "")
 
 
 def test_what_a_stage_says_goes_to_a_full_disk(project: Path) -> None:

@@ -42,7 +42,7 @@ def read_prompts_file(path: Path, column: str, key: str = "prompts") -> pd.DataF
             with the assistant's message; texts beside messages; a prompt in two splits; a prompt_id
             that is no whole number or is there twice.
     """
-    file = open_given(path, key, {})
+    file = open_given(path, key, {"prompt": column})
     if column not in file.frame:
         file.fail(f"has no column {column!r}; its columns are {named(file.frame)}")
     cells = file.read(column, _read_prompt)
