@@ -18,8 +18,8 @@ organisms: install  ## install, then train, audit and count model organisms: hou
 push-verified: install  ## dvc push, and see that every object has arrived whole
 	$(BIN)/python -m inverse_rlhf.push
 
-test: install  ## all tests
-	$(BIN)/python -m pytest
+test: install  ## all tests, two files at a time
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: install  ## style and types
 	$(BIN)/ruff check .

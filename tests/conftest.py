@@ -17,6 +17,11 @@ ROOT = Path(__file__).parent.parent
 TINY: dict[str, Any] = {"vocab_size": 512, "hidden_size": 32, "layers": 2, "heads": 2, "epochs": 1}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The pipelines first: of several files at a time the longest must not begin last."""
+    items.sort(key=lambda item: "pipeline" not in item.path.parts)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
