@@ -21,7 +21,12 @@ from torch import Tensor
 from transformers import BatchEncoding
 
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.features.hidden_state import Pooling, pooled_hidden_state, scalar_head
+from inverse_rlhf.features.hidden_state import (
+    Pooling,
+    hidden_size,
+    pooled_hidden_state,
+    scalar_head,
+)
 from inverse_rlhf.files import atomic
 from inverse_rlhf.models.checkpoints import Model, load
 from inverse_rlhf.models.reading import encode, map_texts
@@ -156,7 +161,7 @@ def _read_head(path: Path, body: Model) -> Float[Tensor, "1 hidden"]:
         weight = load_file(path / _HEAD)["weight"]
     except (OSError, SafetensorError, KeyError) as error:
         raise UserError(f"{path} is no recovered reward: {_HEAD}: {error!r}") from None
-    if weight.shape != (1, body.module.config.get_text_config().hidden_size):
+    if weight.shape != (1, hidden_size(body)):
         raise UserError(f"{path} is no recovered reward: {_HEAD} is not of its body's size")
     return weight.to(body.device)
 
