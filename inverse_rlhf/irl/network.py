@@ -1,7 +1,7 @@
 """One run that trains the transformer's top blocks, or all of it, with its head."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from inverse_rlhf.irl.losses import constrained, discrimination, head_penalty, p
 from inverse_rlhf.irl.runs import Run
 from inverse_rlhf.models.blocks import blocks, train_top_blocks
 from inverse_rlhf.models.checkpoints import Model
+from inverse_rlhf.models.dropout import without_dropout
 from inverse_rlhf.models.reading import by_length, encode, map_texts, pad
 from inverse_rlhf.params import Irl
 
@@ -132,13 +133,23 @@ class RewardNetwork:
         discriminations: list[float] = []
         best = NetworkFit({}, 0, losses, discriminations)
         for epoch, order in enumerate(run.orders(len(pairs.train), params), start=1):
-            losses.append(self._epoch(pairs, rows[order], run, optimizer))
+            with self._training():
+                losses.append(self._epoch(pairs, rows[order], run, optimizer))
             value = discrimination(self._valid_delta(pairs) * valid_signs).item()
             if not discriminations or value > max(discriminations):
                 best = NetworkFit(self.state(), epoch, losses, discriminations)
             discriminations.append(value)
         self.set_state(best.state)
         return best
+
+    @contextlib.contextmanager
+    def _training(self) -> Iterator[None]:
+        """Without dropout: the reward that is trained is the reward that is read. Activation
+        checkpointing, though, works in training mode only.
+        """
+        with without_dropout(self.module):
+            self.module.train(self.model.compute.gradient_checkpointing)
+            yield
 
     def _valid_delta(self, pairs: Pairs) -> Tensor:
         scores = self.score(pairs.valid.reshape(-1)).reshape(-1, 2)
@@ -147,9 +158,6 @@ class RewardNetwork:
     def _epoch(
         self, pairs: Pairs, rows: Tensor, run: Run, optimizer: torch.optim.Optimizer
     ) -> float:
-        # No dropout: the reward that is trained is the reward that is read. Checkpointing, though,
-        # works in training mode only.
-        self.module.train(self.model.compute.gradient_checkpointing)
         params, total = self.params, 0.0
         signs = run.signs(len(pairs.train), 3)
         for batch in rows.split(params.batch_size):

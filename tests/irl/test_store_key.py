@@ -213,7 +213,8 @@ _NO_RESULT = {"params.py", "errors.py", "files.py", "parquet.py"} | {
 # What irl/fit.py does before and after the fits themselves.
 _AROUND_THE_FITS = {
     *(f"irl/{name}.py" for name in ("export", "key", "outliers", "store", "tables")),
-    *(f"rewards/{name}.py" for name in ("card", "recovered", "thresholds")),
+    *(f"rewards/{name}.py" for name in ("card", "model_card", "portable", "recovered")),
+    "rewards/thresholds.py",
     "progress.py",
 }
 
