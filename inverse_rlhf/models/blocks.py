@@ -14,31 +14,43 @@ _ROUNDING = 1e-3
 
 
 def blocks(model: PreTrainedModel) -> torch.nn.ModuleList:
-    """The model's transformer blocks, bottom first.
+    """The model's transformer blocks, bottom first; of one that also sees or hears, those of text.
 
     Raises:
         UserError: the architecture has no list of as many blocks as its configuration says.
     """
     count = model.config.get_text_config().num_hidden_layers
-    for module in model.modules():
+    for module in _decoder(model).modules():
         if isinstance(module, torch.nn.ModuleList) and len(module) == count:
             return module
     raise UserError(f"{type(model).__name__}: its {count} blocks cannot be found: train all layers")
+
+
+def _decoder(model: PreTrainedModel) -> torch.nn.Module:
+    """The part of the model that reads text."""
+    found: torch.nn.Module | None = model.get_decoder()
+    return model if found is None else found
 
 
 def train_top_blocks(model: PreTrainedModel, count: int) -> None:
     """Freeze everything that the last `count` blocks read; what lies above stays trainable.
 
     Embeddings, of tokens and of positions, are frozen, and with them an output layer that is tied
-    to them.
+    to them; so is what reads images or sounds.
 
     Raises:
-        UserError: the model has fewer blocks.
+        UserError: the model has fewer blocks, or reads texts by others than those that were found.
     """
     layers = blocks(model)
     if count > len(layers):
         raise UserError(f"{count} blocks cannot be trained: the model has {len(layers)}")
-    for parameter in _read_by(model, layers[len(layers) - count]):
+    read = _read_by(model, layers[len(layers) - count])
+    if not read:
+        raise UserError(
+            f"{type(model).__name__}: what its top blocks read cannot be told: train all layers"
+        )
+    of_text = set(_decoder(model).parameters())
+    for parameter in [*read, *(set(model.base_model.parameters()) - of_text)]:
         parameter.requires_grad_(False)
 
 

@@ -1,7 +1,7 @@
 """Whether the base policy is large enough for what params.yaml asks of it."""
 
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.models.blocks import blocks
+from inverse_rlhf.models.blocks import blocks, train_top_blocks
 from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.params import Params
 
@@ -23,6 +23,9 @@ def check_settings(policy: Model, params: Params) -> None:
     for key in (key for key, is_asked in asked.items() if is_asked):
         try:
             blocks(policy.module)
+            if key != "irl.blocks":
+                train_top_blocks(policy.module, 1)
+                policy.module.requires_grad_(True)
         except UserError as error:
             raise UserError(f"{key}: {error}") from None
     source = params.base_policy.source
