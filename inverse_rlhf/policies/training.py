@@ -91,8 +91,7 @@ def train_on_reward(
 
     Args:
         prompts: column prompt.
-        policy: the base policy, loaded from the folder `module.name_or_path`, which TRL reads
-            again as the reference of the KL penalty.
+        policy: the base policy; a copy of it is the reference of the KL penalty.
         score: the reward.
         curve: CSV file of step, mean reward, its standard deviation within a batch, KL to base
             (nats per completion), length (tokens) and entropy (nats per token); it grows under a

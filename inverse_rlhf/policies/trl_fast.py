@@ -1,11 +1,12 @@
-"""What overrides TRL's private methods, alone: prompts are read as everywhere, and policies are
-trained without the work that TRL repeats.
+"""What overrides TRL's private methods, alone: prompts are read as everywhere, references are copies
+of the policies, and policies are trained without the work that TRL repeats.
 
 `compute.fast: false` leaves the latter out; a test holds both to the same losses and gradients, and
 benchmarks/rlhf.py to their times.
 """
 
 import contextlib
+import copy
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,18 +14,24 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOTrainer, RLOOTrainer
+from trl.trainer import grpo_trainer, rloo_trainer
 
 from inverse_rlhf.models.reading import by_length, prompt_ids
 
 
 class _AsEverywhere:
-    """Reads prompts by `prompt_ids`, and counts positions from a prompt's first token.
+    """Reads prompts by `prompt_ids`, counts positions from a prompt's first token, and has a copy of
+    the policy for its reference.
 
     TRL lets a tokenizer close prompts, and typed special tokens be tokens; models that have learnt
     absolute positions take the padding before a prompt for text, though not when they generate.
     """
 
     processing_class: PreTrainedTokenizerBase
+
+    def __init__(self, model: PreTrainedModel, *args: Any, **settings: Any) -> None:
+        with _copied(model):
+            super().__init__(model, *args, **settings)
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         """TRL's method: tokens, images and other fields of prompts."""
@@ -45,6 +52,28 @@ class _AsEverywhere:
                 model, input_ids, attention_mask, *args, **settings
             )
         return found
+
+
+@contextlib.contextmanager
+def _copied(policy: PreTrainedModel) -> Iterator[None]:
+    """Within it, the reference that TRL would load from the policy's folder is a copy of the policy.
+
+    TRL loads what the folder's config.json names as `architectures`, which may be absent or the
+    name of another model.
+    """
+
+    def copied(*_: Any, **__: Any) -> PreTrainedModel:
+        return copy.deepcopy(policy).requires_grad_(False).eval()
+
+    modules: tuple[Any, ...] = (rloo_trainer, grpo_trainer)
+    loaders = [module.create_model_from_path for module in modules]
+    for module in modules:
+        module.create_model_from_path = copied
+    try:
+        yield
+    finally:
+        for module, loader in zip(modules, loaders, strict=True):
+            module.create_model_from_path = loader
 
 
 @contextlib.contextmanager

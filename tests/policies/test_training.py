@@ -1,5 +1,6 @@
 """Policy training on any reward: what moves, what is written, what stops it."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from inverse_rlhf.params import Params
 from inverse_rlhf.policies.decoding import decode
 from inverse_rlhf.policies.training import CURVE, Score, standardise
 from inverse_rlhf.policies.trl_fast import FastGrpo, FastRloo, Grpo, Rloo
+from tests.architectures import save_tiny
 
 Train = Callable[..., dict[str, float]]
 
@@ -123,3 +125,57 @@ def test_without_fast_trl_and_transformers_do_all(
     assert loops == [decode if fast else None] * 4  # two rollout batches each
     torch.testing.assert_close(*weights, rtol=0, atol=0)
     assert (tmp_path / "1.csv").read_text() == (tmp_path / "2.csv").read_text()
+
+
+@pytest.mark.parametrize("algorithm", ["rloo", "grpo"])
+@pytest.mark.parametrize("named", [None, [], ["GPT2Model"], ["LlamaForSequenceClassification"]])
+def test_a_folder_may_name_no_or_another_architecture(
+    named: list[str] | None,
+    algorithm: str,
+    params: Params,
+    train: Train,
+    lengths: Score,
+    tmp_path: Path,
+) -> None:
+    file = save_tiny("gpt2", tmp_path / "base") / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"architectures": named}))
+    policy = load("policy", tmp_path / "base", params.compute, key="base_policy.source")
+    facts = train(policy, lengths, tmp_path / "curve.csv", algorithm=algorithm, steps=1)
+    assert facts["final_kl"] == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("iterations", [1, 2])
+@pytest.mark.parametrize("kind", ["llama", "mamba", "gemma2", "bloom", "falcon"])
+def test_at_first_the_policy_is_what_sampled_and_its_reference(
+    kind: str,
+    iterations: int,
+    params: Params,
+    train: Train,
+    lengths: Score,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ratio 1 and KL 0: rollouts, the loss and the penalty read what each text alone gives."""
+    method, reads = "_get_per_token_logps_and_entropies", []
+    read = getattr(FastRloo, method)
+
+    def seen(self: Any, model: Any, ids: Any, mask: Any, keep: int, *args: Any, **more: Any) -> Any:
+        found = read(self, model, ids, mask, keep, *args, **more)
+        reads.append((model is self.model, ids, mask, keep, found[0].detach()))
+        return found
+
+    monkeypatch.setattr(FastRloo, method, seen)
+    folder = save_tiny(kind, tmp_path / "base")
+    policy = load("policy", folder, params.compute, key="base_policy.source")
+    update = {"steps": iterations, "iterations": iterations, "lr": 1e-12, "temperature": 1.0}
+    facts = train(policy, lengths, tmp_path / "curve.csv", **update)
+    assert facts["final_kl"] == pytest.approx(0, abs=1e-5)
+    assert [is_policy for is_policy, *_ in reads] == [True, False] + [True] * iterations
+    base = load("policy", folder, params.compute).module
+    for _, ids, mask, keep, logps in reads:
+        for row, shown, found in zip(ids, mask.bool(), logps, strict=True):
+            text, completion = row[shown], row[-keep:][shown[-keep:]]
+            with torch.no_grad():
+                alone = base(text[None]).logits[0, -len(completion) - 1 : -1].log_softmax(-1)
+            expected = alone.gather(1, completion[:, None])[:, 0]
+            torch.testing.assert_close(found[shown[-keep:]], expected, atol=1e-4, rtol=1e-4)
