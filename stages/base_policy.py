@@ -35,7 +35,7 @@ def main(params: StageParams) -> list[str]:
     later = load_params()
     check_settings(policy, later)
     with atomic("models/base") as folder:
-        keep(policy, group, folder)
+        keep(policy, group, folder, key="base_policy")
         try:
             check_body(later.irl, compute, folder)
         except UserError as error:

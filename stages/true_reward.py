@@ -63,7 +63,7 @@ def main(params: StageParams) -> list[str]:
         if group.source == "scratch":
             classifier.write(folder)
         else:
-            keep(classifier, group, folder)
+            keep(classifier, group, folder, key="true_reward")
     write_json({"true_reward": report}, "metrics/true_reward.json")
     return closing.true_reward(report)
 

@@ -82,7 +82,7 @@ def _with_head(base: Path, compute: Compute) -> Model | None:
     or it reads something else than the last token's hidden state by one linear layer.
     """
     base = Path(followed(base))
-    config = AutoConfig.from_pretrained(base)
+    config = AutoConfig.from_pretrained(base, trust_remote_code=False)
     if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
         return None
     with torch.device("meta"):

@@ -169,6 +169,7 @@ def merge(model: PreTrainedModel, adapter: Adapter, name: str) -> PreTrainedMode
     from peft import PeftModel
     from peft.utils import set_peft_model_state_dict
 
+    _check_rows(model, adapter, name)
     misfit = f"{name}: the adapter does not match its base model {adapter.base}: "
     adapter.config.inference_mode = True
     try:
@@ -195,6 +196,20 @@ def merge(model: PreTrainedModel, adapter: Adapter, name: str) -> PreTrainedMode
             "merge it yourself and name the merged folder"
         )
     return merged.requires_grad_(True).eval()
+
+
+def _check_rows(model: PreTrainedModel, adapter: Adapter, name: str) -> None:
+    """Refuse an adapter that was trained with more or fewer tokens than its base embeds."""
+    own = dict(model.named_parameters())
+    for key, value in adapter.whole.items():
+        of_base = own.get(key.replace(".base_layer.", "."))
+        is_table = of_base is not None and value.dim() == 2 and value.shape[1:] == of_base.shape[1:]
+        if of_base is not None and is_table and len(value) != len(of_base):
+            raise UserError(
+                f"{name}: it brings {len(value)} rows of {key}, but its base model {adapter.base} "
+                f"has {len(of_base)}: resize the base's embeddings, merge the adapter yourself and "
+                "name the merged folder"
+            )
 
 
 @torch.no_grad()

@@ -46,9 +46,16 @@ _MAY_LACK: dict[Kind, tuple[str, ...]] = {
 # computed anew, and the value head of a policy that PPO trained.
 _LEFTOVERS = re.compile(
     r"(\.|^)(inv_freq|position_ids|token_type_ids|masked_bias|rotary_emb\.(cos|sin)_cached)$"
-    r"|\.(attn|attention|self_attn|self_attention)\.bias$"
     r"|(\.|^)num_batches_tracked$|^v_head\."
 )
+# Causal masks, under what is a weight's name in other architectures.
+_MASKS = re.compile(r"\.(attn|attention|self_attn|self_attention)\.bias$")
+_FLOATS = ("F64", "F32", "F16", "BF16")
+_NO_CODE = (
+    "later stages run no code that a model brings: take one of an architecture that transformers "
+    "has, or convert it to one"
+)
+_TEXT = "a few words of text, one after the other"
 _OTHER_WEIGHTS = ("*.gguf", "*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.ckpt")
 _TASKS: dict[str | None, Kind] = {"CAUSAL_LM": "policy", "SEQ_CLS": "classifier"}
 # Where an adapter of a classifier brings a head, its rows are the labels.
@@ -164,9 +171,13 @@ def load(
         raise UserError(f"{name} is broken: its weights {broken[0]} are not finite")
     _check_vocabulary(model, tokenizer, name)
     _set_padding(model, tokenizer, name)
+    if not trust_remote_code:  # what is saved names no code that it was not read by
+        vars(model.config).pop("auto_map", None)
+        tokenizer.init_kwargs.pop("auto_map", None)
     model.name_or_path = str(source)
     model = model.to(device_of(compute)).eval()
     if kind == "policy":
+        _check_ends(model, name)
         _set_end(model, tokenizer, name)
         _forget_decoding(model, tokenizer.pad_token_id)
         if key:
@@ -212,8 +223,12 @@ def _read(
         )
     vars(model).pop("generate", None)  # a trusted folder's own, which would replace `decode`
     _check_direction(kind, model, name)
-    _check_weights(kind, model, info, name, brought=brought, new_head=bool(config))
-    _check_dtypes(model, source, options["revision"], name)
+    stored = _stored(source, options["revision"])
+    leftovers = [key for key in info["unexpected_keys"] if _is_leftover(key, stored)]
+    _check_weights(
+        kind, model, info, name, brought=brought, leftovers=leftovers, new_head=bool(config)
+    )
+    _check_dtypes(model, stored, name)
     return model, tokenizer
 
 
@@ -248,33 +263,55 @@ def _read_adapted(
 
 
 def obtain(kind: Kind, params: Source, compute: Compute, *, key: str) -> Model:
-    """`load` for the source that a params group names; a hub id needs a revision."""
+    """`load` for the source that a params group names; a hub id needs a revision.
+
+    What is given runs without code of its own, as it does in every later stage; where it is
+    trusted, that code must make the same of the weights.
+    """
     if params.revision is None and not Path(params.source).is_dir():
         raise UserError(
             f"{key}.source: {params.source} is not a folder; if it is a hub id, set {key}.revision "
             "to a commit, tag or branch"
         )
-    return load(
-        kind,
-        params.source,
-        compute,
-        key=f"{key}.source",
-        revision=params.revision,
-        trust_remote_code=params.trust_remote_code,
-    )
+    given: dict[str, Any] = {"key": f"{key}.source", "revision": params.revision}
+    try:
+        model = load(kind, params.source, compute, **given)
+    except UserError as error:
+        more = f"; {key}.trust_remote_code is no way out: {_NO_CODE}"
+        raise UserError(f"{error}{more if params.trust_remote_code else ''}") from None
+    if params.trust_remote_code:
+        trusted = load(kind, params.source, compute, trust_remote_code=True, **given)
+        if not _alike(model, trusted):
+            raise UserError(
+                f"{key}.source: {params.source} computes something else with its own code than "
+                f"without it: {_NO_CODE}"
+            )
+    return model
 
 
-def keep(model: Model, params: Source, folder: Path) -> None:
+@torch.no_grad()
+def _alike(model: Model, other: Model) -> bool:
+    """Whether two models read a text as the same tokens, and make the same of them."""
+    ids, others = (part.tokenizer(_TEXT)["input_ids"] for part in (model, other))
+    if ids != others:
+        return False
+    batch = torch.tensor([ids], device=model.device)
+    found, expected = (part.module(input_ids=batch)[0].float() for part in (model, other))
+    return found.shape == expected.shape and bool(torch.allclose(found, expected, atol=1e-3))
+
+
+def keep(model: Model, params: Source, folder: Path, *, key: str) -> None:
     """Write what `obtain` gave into a folder, or, where it is a whole model in a folder of the
     user's, where it stays.
 
-    An adapter is kept merged. So is a copy of what needs code of its own, as no later stage trusts
-    it.
+    An adapter is kept merged.
+
+    Args:
+        key: of the params group.
     """
     source = Path(params.source)
-    whole = source.is_dir() and find_adapter_config_file(str(source)) is None
-    if whole and not params.trust_remote_code:
-        write_manifest(source, folder)
+    if source.is_dir() and find_adapter_config_file(str(source)) is None:
+        write_manifest(source, folder, key=f"{key}.source")
     else:
         model.write(folder)
 
@@ -336,6 +373,7 @@ def _check_weights(
     name: str,
     *,
     brought: Collection[str],
+    leftovers: Collection[str],
     new_head: bool,
 ) -> None:
     """Refuse weights that are missing, of other shapes, or without a place in the architecture."""
@@ -351,7 +389,7 @@ def _check_weights(
         raise UserError(
             f"{name} is no {kind}: its weights lack {lacking[0]} (of {len(lacking)} missing)"
         )
-    left = sorted(key for key in info["unexpected_keys"] if not _LEFTOVERS.search(key))
+    left = sorted(set(info["unexpected_keys"]) - set(leftovers))
     if kind == "body" or new_head:  # the heads of what it was trained as are not read
         left = [key for key in left if _within_body(key, model)]
     if left:
@@ -371,31 +409,74 @@ def _within_body(key: str, model: PreTrainedModel) -> bool:
     return parts[0] in dict(body.named_children()) | dict(body.named_parameters(recurse=False))
 
 
-def _check_dtypes(
-    model: PreTrainedModel, source: str | Path, revision: str | None, name: str
-) -> None:
-    """Refuse weights that are no floating-point numbers, and that would be taken for such."""
+def _stored(source: str | Path, revision: str | None) -> dict[str, tuple[str, list[int]]]:
+    """The type and the shape of each weight in the files, by name."""
     folder = Path(source)
     if not folder.is_dir():
         cached = try_to_load_from_cache(str(source), "config.json", revision=revision)
         if not isinstance(cached, str):
-            return
+            return {}
         folder = Path(cached).parent
+    found = {}
+    for file in sorted(folder.glob("model*.safetensors")):
+        with safe_open(file, "pt") as weights:
+            for key in weights.keys():  # noqa: SIM118 (it is no mapping)
+                part = weights.get_slice(key)
+                found[key] = part.get_dtype(), part.get_shape()
+    return found
+
+
+def _is_leftover(key: str, stored: dict[str, tuple[str, list[int]]]) -> bool:
+    """Whether a weight that has no place in the model may be left out.
+
+    Args:
+        key: its name, which may lie a level deeper or less deep than in the files.
+    """
+    if not _MASKS.search(key):
+        return bool(_LEFTOVERS.search(key))
+    shapes = [
+        shape for name, (_, shape) in stored.items() if name.endswith(key) or key.endswith(name)
+    ]
+    return any(len(shape) == 4 and shape[-1] == shape[-2] for shape in shapes)
+
+
+def _check_dtypes(
+    model: PreTrainedModel, stored: dict[str, tuple[str, list[int]]], name: str
+) -> None:
+    """Refuse weights that are no floating-point numbers of 16 bits or more, and that would be taken
+    for such.
+    """
     whole = {  # the last parts of the names of what are integers in the model, too
         key.rpartition(".")[2]
         for key, value in model.state_dict().items()
         if not value.is_floating_point()
     }
-    for file in sorted(folder.glob("model*.safetensors")):
-        with safe_open(file, "pt") as weights:
-            for key in weights.keys():  # noqa: SIM118 (it is no mapping)
-                dtype = weights.get_slice(key).get_dtype()
-                known = key.rpartition(".")[2] in whole or _LEFTOVERS.search(key)
-                if not dtype.startswith(("F", "BF")) and not known:
-                    raise UserError(
-                        f"{name}: its weights {key} are {dtype}, no floating-point numbers: name "
-                        "the model before it was quantised"
-                    )
+    for key, (dtype, _) in stored.items():
+        if dtype in _FLOATS or key.rpartition(".")[2] in whole:
+            continue
+        if not _is_leftover(key, stored):
+            raise UserError(
+                f"{name}: its weights {key} are {dtype}, no floating-point numbers of 16 bits or "
+                "more: name the model before it was quantised"
+            )
+
+
+def _check_ends(model: PreTrainedModel, name: str) -> None:
+    """Refuse a policy whose ends of text are no tokens of it."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    parts = {
+        "config.json": model.config,
+        "text_config of config.json": model.config.get_text_config(),
+        "generation_config.json": model.generation_config,
+    }
+    for file, part in parts.items():
+        own = getattr(part, "eos_token_id", None)
+        for end in own if isinstance(own, list | tuple) else [own]:
+            if end is not None and (not isinstance(end, int) or not 0 <= end < rows):
+                raise UserError(
+                    f"{name}: eos_token_id in its {file} names token {end}, but the model embeds "
+                    f"tokens 0 to {rows - 1}: set it to the token that ends its texts"
+                )
 
 
 def _check_vocabulary(

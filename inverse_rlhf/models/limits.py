@@ -29,6 +29,11 @@ def check_settings(policy: Model, params: Params) -> None:
         except UserError as error:
             raise UserError(f"{key}: {error}") from None
     source = params.base_policy.source
+    if policy.max_tokens < 2:
+        raise UserError(
+            f"base_policy.source: {source} reads {policy.max_tokens} tokens, as its config.json "
+            "says: set max_position_embeddings there to its context"
+        )
     fault = params.too_large(
         int(config.num_hidden_layers),
         policy.max_tokens,

@@ -11,13 +11,16 @@ _NAME = "manifest.json"
 _KINDS = ("*.safetensors", "*.json", "merges.txt", "vocab.txt", "*.model", "*.jinja")
 
 
-def write_manifest(source: Path, folder: Path) -> None:
+def write_manifest(source: Path, folder: Path, *, key: str) -> None:
     """Make a folder that stands for a model in another one, of which nothing is copied.
 
     The path is kept as it was given: in a workspace of another place it is that place's.
+
+    Args:
+        key: the param that names the source, for messages.
     """
     folder.mkdir(parents=True)
-    content = {"source": str(source), "sha256": _digests(source)}
+    content = {"key": key, "source": str(source), "sha256": _digests(source)}
     text = json.dumps(content, indent=2, sort_keys=True) + "\n"
     (folder / _NAME).write_text(text, encoding="utf-8")
 
@@ -33,21 +36,22 @@ def followed(source: str | Path) -> str | Path:
         return source
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        place, kept = Path(content["source"]), dict(content["sha256"])
+        key, place = str(content["key"]), Path(content["source"])
+        kept = dict(content["sha256"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is broken: {error!r}: run the stage that writes it") from None
     if not place.is_dir():
         raise UserError(
-            f"{source} stands for the model in {place}, which is not a folder here: bring it to "
-            "that path, or name another one in params.yaml"
+            f"{key}: {source} stands for the model in {place}, which is not a folder here: bring "
+            f"it to that path, or name another one as {key} in params.yaml"
         )
     found = _digests(place)
     for name in sorted(kept.keys() | found.keys()):
         if kept.get(name) != found.get(name):
             what = "is gone" if name not in found else "is new" if name not in kept else "changed"
             raise UserError(
-                f"{place / name} {what} since {source} was written for this model: bring back what "
-                "it was, or run the stage again that takes the model (dvc repro -f STAGE)"
+                f"{key}: {place / name} {what} since {source} was written for this model: bring "
+                "back what it was, or run the stage again that takes the model (dvc repro -f STAGE)"
             )
     return place
 

@@ -1,5 +1,5 @@
-"""What overrides TRL's private methods, alone: prompts are read as everywhere, references are copies
-of the policies, and policies are trained without the work that TRL repeats.
+"""What overrides TRL's private methods, alone: prompts are read as everywhere, references
+are copies of the policies, and policies are trained without the work that TRL repeats.
 
 `compute.fast: false` leaves the latter out; a test holds both to the same losses and gradients, and
 benchmarks/rlhf.py to their times.
@@ -20,8 +20,8 @@ from inverse_rlhf.models.reading import by_length, prompt_ids
 
 
 class _AsEverywhere:
-    """Reads prompts by `prompt_ids`, counts positions from a prompt's first token, and has a copy of
-    the policy for its reference.
+    """Reads prompts by `prompt_ids`, counts positions from a prompt's first token, and has a copy
+    of the policy for its reference.
 
     TRL lets a tokenizer close prompts, and typed special tokens be tokens; models that have learnt
     absolute positions take the padding before a prompt for text, though not when they generate.
@@ -31,7 +31,7 @@ class _AsEverywhere:
 
     def __init__(self, model: PreTrainedModel, *args: Any, **settings: Any) -> None:
         with _copied(model):
-            super().__init__(model, *args, **settings)
+            super().__init__(model, *args, **settings)  # type: ignore[call-arg]
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         """TRL's method: tokens, images and other fields of prompts."""
@@ -56,7 +56,7 @@ class _AsEverywhere:
 
 @contextlib.contextmanager
 def _copied(policy: PreTrainedModel) -> Iterator[None]:
-    """Within it, the reference that TRL would load from the policy's folder is a copy of the policy.
+    """Within it, the reference, which TRL would load from the policy's folder, is a copy of it.
 
     TRL loads what the folder's config.json names as `architectures`, which may be absent or the
     name of another model.

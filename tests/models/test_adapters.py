@@ -229,3 +229,17 @@ def test_only_lora_is_merged(policy_folder: Path, compute: Compute, tmp_path: Pa
     get_peft_model(module, IA3Config(**settings)).save_pretrained(tmp_path)
     with pytest.raises(UserError, match="of peft_type 'IA3'"):
         load("policy", tmp_path, compute)
+
+
+def test_resized_embeddings_are_not_merged(
+    policy_folder: Path, compute: Compute, tmp_path: Path
+) -> None:
+    module = AutoModelForCausalLM.from_pretrained(policy_folder)
+    rows = module.get_input_embeddings().weight.shape[0]
+    module.resize_token_embeddings(rows + 4)
+    get_peft_model(module, LoraConfig(**SETTINGS)).save_pretrained(
+        tmp_path, save_embedding_layers=True
+    )
+    with pytest.raises(UserError, match=rf"brings {rows + 4} rows of .*has {rows}: resize") as line:
+        load("policy", tmp_path, compute)
+    assert "\n" not in str(line.value)

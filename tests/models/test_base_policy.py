@@ -3,7 +3,9 @@ and the folder that it is taken from stays as it is.
 """
 
 import hashlib
+import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,11 +82,15 @@ def test_a_folder_that_is_no_longer_what_was_taken_is_refused(
         file.unlink()
     else:
         file.write_text("{}")
-    with pytest.raises(UserError, match=rf"{file.name} {what} since models/base was") as line:
+    with pytest.raises(
+        UserError, match=rf"^base_policy.source: .*{file.name} {what} since models/base was"
+    ) as line:
         load("policy", Path("models/base"), load_params().compute)
     assert "\n" not in str(line.value)
     shutil.rmtree(folder)
-    with pytest.raises(UserError, match=r"stands for the model in .*mine, which is not a"):
+    with pytest.raises(
+        UserError, match=r"^base_policy.source: .*the model in .*mine, which is not a"
+    ):
         load("policy", Path("models/base"), load_params().compute)
 
 
@@ -134,3 +140,65 @@ def test_text_features_need_no_body(stage: Stage, tmp_path: Path) -> None:
     folder = save_tiny("deepseek_v4", tmp_path / "mine")
     stage(folder, irl__features=["ngram"])
     assert Path("models/base/manifest.json").exists()
+
+
+@pytest.mark.parametrize("context", [-1, 8])
+def test_a_context_without_room_is_refused(context: int, stage: Stage, tmp_path: Path) -> None:
+    file = save_tiny("llama", tmp_path / "mine") / "config.json"
+    content = json.loads(file.read_text()) | {"max_position_embeddings": context}
+    file.write_text(json.dumps(content))
+    message = "mine reads -1 tokens, as its config" if context < 0 else "of .*mine in tokens is 8"
+    with pytest.raises(UserError, match=message):
+        stage(tmp_path / "mine")
+    assert not list(Path().glob("models/*"))
+
+
+_CODE = """
+from transformers import GPT2Config, GPT2LMHeadModel
+class XConfig(GPT2Config):
+    model_type = "KIND"
+class XForCausalLM(GPT2LMHeadModel):
+    config_class = XConfig
+    def __init__(self, config):
+        super().__init__(config)
+        self.lm_head.register_forward_hook(lambda module, given, logits: logits * TIMES)
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "times", "message"),
+    [
+        ("gpt2", 1, None),
+        ("gpt2", 2, "computes something else with its own code than without it"),
+        ("xmodel", 1, "trust_remote_code is no way out: later stages run no code"),
+    ],
+)
+def test_code_of_a_models_own_must_not_be_needed(
+    kind: str,
+    times: int,
+    message: str | None,
+    stage: Stage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "hf"))
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it asks on a terminal"))
+    folder = save_tiny("gpt2", tmp_path / f"mine{times}{kind}")
+    code = _CODE.replace("KIND", kind).replace("TIMES", str(times))
+    (folder / "modeling_x.py").write_text(code)
+    auto = {"AutoConfig": "modeling_x.XConfig", "AutoModelForCausalLM": "modeling_x.XForCausalLM"}
+    content = json.loads((folder / "config.json").read_text())
+    content |= {"auto_map": auto, "model_type": kind}
+    (folder / "config.json").write_text(json.dumps(content))
+    if message is None:
+        stage(folder, base_policy__trust_remote_code=True)
+        model = load("policy", Path("models/base"), load_params().compute)
+        model.save("again")
+        assert "auto_map" not in Path("again/config.json").read_text()
+        return
+    with pytest.raises(UserError, match=message) as line:
+        stage(folder, base_policy__trust_remote_code=True)
+    assert str(line.value).startswith("base_policy.source: ")
+    assert "\n" not in str(line.value)
+    assert not list(Path().glob("models/*"))

@@ -47,7 +47,9 @@ def seeing() -> Gemma3Config:
 @pytest.mark.parametrize(
     "auto", [AutoModelForCausalLM, AutoModelForSequenceClassification, AutoModel]
 )
-def test_of_a_model_that_sees_the_blocks_are_those_of_text(auto: type, seeing: Gemma3Config) -> None:
+def test_of_a_model_that_sees_the_blocks_are_those_of_text(
+    auto: type, seeing: Gemma3Config
+) -> None:
     model: PreTrainedModel = auto.from_config(seeing)
     assert blocks(model) is model.base_model.language_model.layers
     train_top_blocks(model, 1)

@@ -59,6 +59,26 @@ def test_weights_without_a_place_are_refused(tmp_path: Path, refused: Refused) -
     assert "layers.0.mlp.up_proj.bias" in refused(folder, "body")
 
 
+def test_a_bias_is_no_mask(tmp_path: Path, refused: Refused) -> None:
+    folder = save_tiny("llama", tmp_path)
+    name = "model.layers.0.self_attn.bias"
+    change_weights(folder, lambda weights: weights.update({name: torch.ones(32)}))
+    assert f"{name} (of 1 such) have no place" in refused(folder)
+    change_weights(folder, lambda weights: weights.update({name: torch.ones(1, 1, 8, 4)}))
+    assert f"{name} (of 1 such) have no place" in refused(folder)
+
+
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
+@pytest.mark.parametrize(("ends", "wrong"), [([0, 9999], 9999), (-1, -1), (288, 288)])
+def test_ends_of_text_are_tokens_of_the_model(
+    file: str, ends: Any, wrong: int, tmp_path: Path, refused: Refused
+) -> None:
+    folder = save_tiny("llama", tmp_path)
+    change_json(folder / file, eos_token_id=ends)
+    line = refused(folder)
+    assert f"eos_token_id in its {file} names token {wrong}, but the model embeds" in line
+
+
 def test_known_leftovers_and_other_heads_are_not(tmp_path: Path, params: Params) -> None:
     folder = save_tiny("gpt2", tmp_path)
     expected = load("policy", folder, params.compute).module.state_dict()
@@ -88,7 +108,9 @@ def test_a_classifier_is_no_policy_and_its_body_is_one(
     assert load("body", folder, params.compute).module.config.model_type == "llama"
 
 
-@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int64, torch.bool])
+@pytest.mark.parametrize(
+    "dtype", [torch.int8, torch.uint8, torch.int64, torch.bool, torch.float8_e4m3fn]
+)
 def test_weights_that_are_no_floats_are_refused(
     dtype: torch.dtype, tmp_path: Path, refused: Refused
 ) -> None:
