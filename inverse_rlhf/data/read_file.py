@@ -17,24 +17,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.files import missing
+from inverse_rlhf.files import kind_of, missing, printed, tables_in
 
 KINDS = ".parquet, .csv, .json or .jsonl file (the last three also with .gz)"
-_KINDS = (".parquet", ".csv", ".json", ".jsonl", ".csv.gz", ".json.gz", ".jsonl.gz")
 _BOOLEANS = {"true": True, "false": False}
 _GZIPPED = b"\x1f\x8b"
 _FEW = 20  # values; a column of texts has more
 _SHOWN = 20  # names in a message
 
 
-def kind_of(path: Path | str) -> str | None:
-    """The format that a file's name says, as ".csv" or ".csv.gz", none where there is none."""
-    name = Path(path).name.lower()
-    return next((kind for kind in _KINDS if name.endswith(kind) and name != kind), None)
-
-
 def read_frame(path: Path, key: str) -> pd.DataFrame:
-    """The table in a file, or in a folder's .parquet files in the order of their names.
+    """The table in a file, or in the .parquet files of a folder, see `tables_in`.
 
     | name | content |
     |---|---|
@@ -48,35 +41,35 @@ def read_frame(path: Path, key: str) -> pd.DataFrame:
         key: the setting that names the file, for the messages.
 
     Returns:
-        Its rows, numbered from 0 without a CSV's header.
+        Its rows, numbered from 0 without a CSV's header; of a folder "0 of a.parquet".
 
     Raises:
         UserError: a missing, empty or unreadable file, one of another kind, a CSV row with more or
             fewer fields than the header, a quoted field that holds rows, a name or key that is
-            there twice.
+            there twice; a folder without .parquet files or with others.
     """  # noqa: E501
     if os.path.isdir(path):
         return _read_folder(path, key)
     if not os.path.isfile(path):  # which says no of any name, too long or with NUL
         raise UserError(f"{key}: {missing(path)}")
-    kind = kind_of(path)
+    kind, name = kind_of(path), printed(path)
     if kind is None:
-        raise UserError(f"{key}: {path} is not a {KINDS}, nor a folder of .parquet files")
+        raise UserError(f"{key}: {name} is not a {KINDS}, nor a folder of .parquet files")
     if path.stat().st_size == 0:
-        raise UserError(f"{key}: {path} is empty")
+        raise UserError(f"{key}: {name} is empty")
     try:
         return _read_parquet(path) if kind == ".parquet" else _read_text(path, kind)
     except UnicodeDecodeError as error:
         number = error.object.count(b"\n", 0, error.start) + 1
         raise UserError(
-            f"{key}: {path} is not UTF-8 at byte {error.start} (line {number}, "
+            f"{key}: {name} is not UTF-8 at byte {error.start} (line {number}, "
             f"{error.object[error.start : error.start + 1]!r}): convert the file to UTF-8"
         ) from None
     except _Empty:
-        raise UserError(f"{key}: {path} is empty") from None
+        raise UserError(f"{key}: {name} is empty") from None
     except (ValueError, OSError, EOFError, RecursionError, zlib.error, pa.ArrowException) as error:
         line = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{key}: {path} cannot be read as {kind}: {line[:500]}") from None
+        raise UserError(f"{key}: {name} cannot be read as {kind}: {line[:500]}") from None
 
 
 class _Empty(Exception):
@@ -84,17 +77,17 @@ class _Empty(Exception):
 
 
 def _read_folder(folder: Path, key: str) -> pd.DataFrame:
-    paths = sorted(path for path in folder.iterdir() if kind_of(path) == ".parquet")
-    if not paths:
-        raise UserError(f"{key}: {folder} is a folder without .parquet files")
+    paths = tables_in(folder, key)
     frames = [read_frame(path, key) for path in paths]
     for path, frame in zip(paths, frames, strict=True):
         if set(frame) != set(frames[0]):
             raise UserError(
-                f"{key}: {path} has the columns {named(frame)}, but {paths[0].name} beside it has "
-                f"{named(frames[0])}: name a folder with files of one table"
+                f"{key}: {printed(path)} has the columns {named(frame)}, but "
+                f"{printed(paths[0].name)} beside it has {named(frames[0])}: name a folder with "
+                "files of one table"
             )
-    return pd.concat(frames, ignore_index=True)
+        frame.index = pd.Index([f"{row} of {printed(path.name)}" for row in frame.index])
+    return pd.concat(frames)
 
 
 def column_of(frame: pd.DataFrame, name: str) -> "pd.Series[Any] | None":
@@ -221,28 +214,75 @@ def _csv_rows(text: str) -> tuple[list[list[str]], list[int]]:
 def _refuse_swallowed(rows: list[list[str]], lines: list[int]) -> None:
     """Raise where a quoted field has lines that look like rows: a quote was opened by mistake.
 
-    Such a line has as many fields as the header has, and what stands in columns of few values, as
-    labels are, or of numbers is such a value or number.
+    Of the lines of such a field the first ends a row that begins before it, the last begins one
+    that ends behind it, and those between are rows. Each that has so many fields is like a row
+    where what stands in columns of few values, as labels are, or of numbers is such a value or
+    number. Where columns are of texts all, every line has to have so many, without blanks around
+    them, which commas in prose have.
     """
     columns: list[_Column] = []
     for at, (row, started) in enumerate(zip(rows, lines, strict=True)):
         for place, field in enumerate(row):
-            inner = re.split(r"\r\n|\r|\n", field)[:-1] if "\n" in field or "\r" in field else []
-            like = []
-            for number, line in enumerate(inner):
-                shift = place if number == 0 else 0
-                may_be = len(row) > 1 and line.count(",") + shift + 1 >= len(row)
-                parts = _parts(line) if may_be else []
-                if parts and len(parts) + shift == len(row):
-                    columns = columns or [_Column(cells) for cells in zip(*rows, strict=True)]
-                    found = [c.has(p) for c, p in zip(columns[shift:], parts, strict=True)]
-                    like += [line] if True in found and False not in found else []
+            inner = re.split(r"\r\n|\r|\n", field) if "\n" in field or "\r" in field else []
+            pieces = _pieces(inner, place, len(row))
+            if not any(pieces):
+                continue
+            columns = columns or [_Column(cells) for cells in zip(*rows, strict=True)]
+            like = [
+                line
+                for line, parts in zip(inner, pieces, strict=True)
+                if parts and _is_like(parts, columns)
+            ]
+            if not like and _is_run(inner, pieces, columns):
+                like = [line for line, parts in zip(inner, pieces, strict=True) if parts]
             if like:
+                count = "a line like a row," if len(like) == 1 else f"{len(like)} lines like rows,"
                 raise ValueError(
-                    f"row {at} (line {started}) has a quoted field with {len(like)} lines like "
-                    f"rows, the first {shown(like[0])}: close its quote, or write quotes within a "
-                    "field twice; where it is meant so, give the table as .jsonl or .parquet"
+                    f"row {at} (line {started}) has a quoted field with {count} the first "
+                    f"{shown(like[0])}: close its quote, or write quotes within a field twice; "
+                    "where it is meant so, give the table as .jsonl or .parquet"
                 )
+
+
+_Parts = dict[int, str]
+"""Fields by the number of their column."""
+
+
+def _pieces(inner: list[str], place: int, width: int) -> list[_Parts]:
+    """The fields of each line of a field where they are as many as a swallowed row has there.
+
+    Empty for another line, and for one that would be a single field, which tells nothing.
+    """
+    found: list[_Parts] = []
+    for number, line in enumerate(inner):
+        start = place if number == 0 else 0
+        end = place + 1 if number == len(inner) - 1 else width
+        may_be = end - start > 1 and line.count(",") >= end - start - 1
+        parts = _parts(line) if may_be else []
+        found.append(
+            dict(enumerate(parts, start)) if parts and len(parts) == end - start else {}
+        )
+    return found
+
+
+def _is_like(parts: _Parts, columns: "list[_Column]") -> bool:
+    found = [columns[i].has(part) for i, part in parts.items()]
+    return True in found and False not in found
+
+
+def _is_run(inner: list[str], pieces: list[_Parts], columns: "list[_Column]") -> bool:
+    """Whether all lines are pieces of rows, and as many of them whole rows as is no chance."""
+    if any(
+        columns[i].has(part) is False or part == "" or part != part.strip()
+        for parts in pieces
+        for i, part in parts.items()
+    ):
+        return False
+    first_is_one = len(pieces[0]) == 0 and len(pieces[-1]) == len(columns)
+    last_is_one = len(pieces[-1]) == 0 and len(pieces[0]) == len(columns)
+    known = pieces[first_is_one : len(pieces) - last_is_one]
+    whole = sum(len(parts) == len(columns) for parts in known)
+    return all(known) and whole >= (1 if len(columns) > 2 else 2)
 
 
 def _parts(line: str) -> list[str]:

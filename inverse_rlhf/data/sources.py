@@ -16,12 +16,12 @@ from inverse_rlhf.data.clean import distinct, is_damaged, is_unicode, shows
 from inverse_rlhf.data.read_file import (
     KINDS,
     column_of,
-    kind_of,
     named_columns,
     read_frame,
     shown,
 )
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.files import kind_of
 from inverse_rlhf.params import Data, Transfer
 
 _EMBEDDED_SIZE = 24_000
@@ -54,7 +54,7 @@ def read_comments(params: Data, *, seed: int) -> pd.DataFrame:
     """
     if params.source == "embedded":
         return _embedded(params, seed=seed)
-    if kind_of(params.source) or os.path.exists(params.source):
+    if kind_of(params.source) or os.path.lexists(params.source):
         frame = read_frame(Path(params.source), "data.source")
     else:
         frame = _read_hub(params)

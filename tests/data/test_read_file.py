@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from inverse_rlhf.data.read_file import column_of, kind_of, named_columns, read_frame
+from inverse_rlhf.data.read_file import column_of, named_columns, read_frame
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.files import kind_of
 
 ROWS: list[dict[str, Any]] = [
     {"text": "one, two\nthree", "toxic": 1},
@@ -74,10 +75,12 @@ def test_parquet_of_every_string_type_and_a_folder(tmp_path: Path) -> None:
         pq.write_table(table, tmp_path / f"{number}.parquet")
         found = read_frame(tmp_path / f"{number}.parquet", "key")
         assert [None if pd.isna(text) else text for text in found["text"]] == texts, kind
-    (tmp_path / "notes.txt").write_text("not read")
+    for name in ("README.md", "_SUCCESS", "_metadata", ".0.parquet.crc", ".hidden.parquet"):
+        (tmp_path / name).write_text("not read")
     found = read_frame(tmp_path, "key")
     assert found["n"].tolist() == [1, 2, 3] * 5
-    assert found.index.tolist() == list(range(15))
+    rows = [f"{row} of {number}.parquet" for number in range(5) for row in range(3)]
+    assert found.index.tolist() == rows
 
 
 def test_an_index_is_a_column(tmp_path: Path) -> None:
@@ -214,6 +217,39 @@ def test_bad_folders_and_missing_files(tmp_path: Path) -> None:
     pd.DataFrame({"b": [1]}).to_parquet(tmp_path / "b.parquet")
     with pytest.raises(UserError, match=r"b\.parquet has the columns 'b', but a\.parquet .* 'a'"):
         read_frame(tmp_path, "key")
+    (tmp_path / "b.parquet").rename(tmp_path / "b\n.parquet")
+    with pytest.raises(UserError, match=r"^key: '.*b\\n\.parquet' has the columns 'b'"):
+        read_frame(tmp_path, "key")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("b.csv", r"has b\.csv beside a\.parquet, which would not be read"),
+        ("folder", "has folder/ beside"),
+        ("folder.parquet", r"has folder\.parquet/ beside"),
+        ("linked", "has linked/ beside"),
+        ("linked.parquet", r"has linked\.parquet/ beside"),
+        ("dangling.parquet", r"has dangling\.parquet beside"),
+    ],
+)
+def test_what_in_a_folder_would_go_unread(tmp_path: Path, name: str, message: str) -> None:
+    folder, other = tmp_path / "data", tmp_path / "other"
+    folder.mkdir()
+    other.mkdir()
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "a.parquet")
+    (folder / "a.parquet").symlink_to(tmp_path / "a.parquet")
+    assert len(read_frame(folder, "key")) == 1
+    if name.startswith("linked"):
+        (folder / name).symlink_to(other)
+    elif name.startswith("dangling"):
+        (folder / name).symlink_to("nowhere")
+    elif name.startswith("folder"):
+        (folder / name).mkdir()
+    else:
+        (folder / name).write_text("a\n1\n")
+    with pytest.raises(UserError, match=message):
+        read_frame(folder, "key")
 
 
 def test_columns_twice_in_parquet(tmp_path: Path) -> None:
