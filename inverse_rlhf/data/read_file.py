@@ -8,6 +8,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import kind_of, missing, printed, tables_in
 
 KINDS = ".parquet, .csv, .json or .jsonl file (the last three also with .gz)"
-_BOOLEANS = {"true": True, "false": False}
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,9})?\s*", re.ASCII | re.IGNORECASE)
 _GZIPPED = b"\x1f\x8b"
 _FEW = 20  # values; a column of texts has more
 _SHOWN = 20  # names in a message
@@ -32,7 +33,7 @@ def read_frame(path: Path, key: str) -> pd.DataFrame:
     | name | content |
     |---|---|
     | .parquet | any; categories are read as their values, an index as a column, structs as objects |
-    | .csv, .csv.gz | comma-separated with a header; an empty field is null; a column is of numbers or of booleans where every field that is not null is one, else of texts |
+    | .csv, .csv.gz | comma-separated with a header; a field is the text that it is, see `number_of`, and null where it is empty |
     | .json, .jsonl, with .gz too | an array of objects, or an object a line; a key that an object lacks is null in its row |
 
     Names are read in upper and lower case, texts as UTF-8 with or without a byte-order mark.
@@ -98,20 +99,29 @@ def column_of(frame: pd.DataFrame, name: str) -> "pd.Series[Any] | None":
     """
     if name in frame:
         return frame[name]
-    parts = name.split(".")
-    for end in range(len(parts) - 1, 0, -1):
-        outer = ".".join(parts[:end])
-        if outer in frame:
-            cells = [_within(cell, parts[end:]) for cell in frame[outer]]
-            known = any(cell is not None for cell in cells)
-            return pd.Series(cells, frame.index, dtype=object, name=name) if known else None
+    for outer in sorted(map(str, frame), key=len, reverse=True):
+        if name.startswith(f"{outer}."):
+            cells = [_within(cell, name.removeprefix(f"{outer}.")) for cell in frame[outer]]
+            if any(cell is not None for cell in cells):
+                return pd.Series(cells, frame.index, dtype=object, name=name)
     return None
 
 
-def _within(cell: Any, keys: list[str]) -> Any:
-    for key in keys:
-        cell = cell.get(key) if isinstance(cell, dict) else None
-    return cell
+def _within(cell: Any, name: str) -> Any:
+    """What an object has at a name such as `scores.toxicity`; keys may have points, too."""
+    if not isinstance(cell, dict) or name in cell:
+        return cell[name] if isinstance(cell, dict) else None
+    inner = (
+        _within(value, name.removeprefix(f"{key}."))
+        for key, value in cell.items()
+        if name.startswith(f"{key}.")
+    )
+    return next((value for value in inner if value is not None), None)
+
+
+def number_of(text: str) -> Decimal | None:
+    """The number that a text is, as CSV files have them; None where it is none."""
+    return Decimal(text.strip()) if _NUMBER.fullmatch(text) else None
 
 
 def named_columns(frame: pd.DataFrame) -> str:
@@ -145,8 +155,9 @@ def _read_parquet(path: Path) -> pd.DataFrame:
             table = table.set_column(i, field.name, table.column(i).cast(field.type.value_type))
     if len(set(table.column_names)) < len(table.column_names):
         raise ValueError(f"a column is there twice among {named(table.column_names)}")
-    # The index of a data frame is a column like any other: nothing vanishes into it.
-    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
+    # The index of a data frame is a column like any other: nothing vanishes into it, nor does what
+    # tells large whole numbers apart where there are nulls beside them.
+    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
     return frame
 
 
@@ -186,7 +197,10 @@ def _read_csv(text: str) -> pd.DataFrame:
     _refuse_swallowed(rows[1:], lines[1:])
     columns = zip(*rows[1:], strict=True) if rows[1:] else [() for _ in header]
     return pd.DataFrame(
-        {name: _typed(values) for name, values in zip(header, columns, strict=True)}
+        {
+            name: pd.Series([field or None for field in fields], dtype=object)
+            for name, fields in zip(header, columns, strict=True)
+        }
     )
 
 
@@ -233,14 +247,13 @@ def _refuse_swallowed(rows: list[list[str]], lines: list[int]) -> None:
                 for line, parts in zip(inner, pieces, strict=True)
                 if parts and _is_like(parts, columns)
             ]
-            if not like and _is_run(inner, pieces, columns):
+            if not like and _is_run(inner, pieces, place, columns):
                 like = [line for line, parts in zip(inner, pieces, strict=True) if parts]
             if like:
-                count = "a line like a row," if len(like) == 1 else f"{len(like)} lines like rows,"
                 raise ValueError(
-                    f"row {at} (line {started}) has a quoted field with {count} the first "
-                    f"{shown(like[0])}: close its quote, or write quotes within a field twice; "
-                    "where it is meant so, give the table as .jsonl or .parquet"
+                    f"row {at} (line {started}) has a quoted field with {len(like)} lines like "
+                    f"rows, the first {shown(like[0])}: close its quote, or write quotes within a "
+                    "field twice; where it is meant so, give the table as .jsonl or .parquet"
                 )
 
 
@@ -259,9 +272,7 @@ def _pieces(inner: list[str], place: int, width: int) -> list[_Parts]:
         end = place + 1 if number == len(inner) - 1 else width
         may_be = end - start > 1 and line.count(",") >= end - start - 1
         parts = _parts(line) if may_be else []
-        found.append(
-            dict(enumerate(parts, start)) if parts and len(parts) == end - start else {}
-        )
+        found.append(dict(enumerate(parts, start)) if parts and len(parts) == end - start else {})
     return found
 
 
@@ -270,19 +281,17 @@ def _is_like(parts: _Parts, columns: "list[_Column]") -> bool:
     return True in found and False not in found
 
 
-def _is_run(inner: list[str], pieces: list[_Parts], columns: "list[_Column]") -> bool:
+def _is_run(inner: list[str], pieces: list[_Parts], place: int, columns: "list[_Column]") -> bool:
     """Whether all lines are pieces of rows, and as many of them whole rows as is no chance."""
-    if any(
-        columns[i].has(part) is False or part == "" or part != part.strip()
-        for parts in pieces
-        for i, part in parts.items()
-    ):
-        return False
-    first_is_one = len(pieces[0]) == 0 and len(pieces[-1]) == len(columns)
-    last_is_one = len(pieces[-1]) == 0 and len(pieces[0]) == len(columns)
-    known = pieces[first_is_one : len(pieces) - last_is_one]
-    whole = sum(len(parts) == len(columns) for parts in known)
-    return all(known) and whole >= (1 if len(columns) > 2 else 2)
+    single = {len(inner) - 1 if place == 0 else -1, 0 if place == len(columns) - 1 else -1}
+    for number, (line, parts) in enumerate(zip(inner, pieces, strict=True)):
+        if not parts and (number not in single or "," in line):
+            return False
+        for i, part in parts.items():
+            if columns[i].has(part) is False or not part or part != part.strip():
+                return False
+    whole = sum(len(parts) == len(columns) for parts in pieces)
+    return whole >= (1 if len(columns) > 2 else 2)
 
 
 def _parts(line: str) -> list[str]:
@@ -309,21 +318,6 @@ class _Column:
         if self.numbers:
             return field == field.strip() and bool(pd.notna(pd.to_numeric(field, errors="coerce")))
         return None
-
-
-def _typed(fields: tuple[str, ...]) -> pd.Series:
-    """Fields as numbers or as booleans where they all are, else as texts; empty ones as null."""
-    values = pd.Series([field or None for field in fields], dtype=object)
-    given = values.dropna()
-    if given.empty:
-        return values
-    if all(field.lower() in _BOOLEANS for field in given):
-        return values.map(lambda v: v and _BOOLEANS[v.lower()])
-    # The first field decides for almost every column of texts, without reading them all.
-    if pd.isna(pd.to_numeric(given.iloc[:1], errors="coerce")).any():
-        return values
-    numbers = pd.to_numeric(given, errors="coerce")
-    return values if numbers.isna().any() else pd.to_numeric(values)
 
 
 def _read_json(text: str) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from inverse_rlhf.data.read_file import (
     KINDS,
     column_of,
     named_columns,
+    number_of,
     read_frame,
     shown,
 )
@@ -26,8 +27,8 @@ from inverse_rlhf.params import Data, Transfer
 
 _EMBEDDED_SIZE = 24_000
 _LABELS = {
-    **dict.fromkeys(("1", "1.0", "true", "yes", "toxic"), 1),
-    **dict.fromkeys(("0", "0.0", "false", "no", "not toxic", "non toxic", "nontoxic"), 0),
+    **dict.fromkeys(("true", "yes", "toxic"), 1),
+    **dict.fromkeys(("false", "no", "not toxic", "non toxic", "nontoxic"), 0),
 }
 """Labels that are written as texts, in lower case, with blanks for hyphens and underscores."""
 _LABELS_READ = (
@@ -174,7 +175,8 @@ def _labels(cells: "pd.Series[Any]", where: str) -> "pd.Series[int]":
 def _label(cell: Any) -> float:
     """0 or 1; not a number where it is no label."""
     if isinstance(cell, str):
-        return _LABELS.get(re.sub(r"[\s_-]+", " ", cell.strip().lower()), math.nan)
+        word = re.sub(r"[\s_-]+", " ", cell.strip().lower())
+        cell = _LABELS.get(word, number_of(cell))
     is_number = isinstance(cell, Real | np.bool_ | Decimal)
     return float(cell) if is_number and cell in (0, 1) else math.nan
 

@@ -15,6 +15,7 @@ from inverse_rlhf.data.read_file import column_of, named_columns, read_frame
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import kind_of
 
+REAL = Path(__file__).parents[3] / "shared" / "data" / "audit"
 ROWS: list[dict[str, Any]] = [
     {"text": "one, two\nthree", "toxic": 1},
     {"text": 'say "no"\u2028 now', "toxic": 0},
@@ -142,6 +143,11 @@ LEGITIMATE = [
     'text,n\n"May, 2005\nof",1.5\nb,2.5\n',  # a blank before it
     'text\n"a\nb\nc"\nd\n',  # one column: any line is like a row
     'text,toxic\n"""1"" said he, ""1"",\nand",1\nb,0\n',
+    'text,label\na,yes\nb,"yes\nno"\n',  # a line that is one field
+    'p,base,aligned\np,b,"The first, the second:\n1,2,3\n4,5,6"\nq,c,d\n',  # not the first line
+    'p,base,aligned\np,b,"As a table:\n1,2,3\n4,5,6\nThat is all"\nq,c,d\n',  # not the last
+    'p,base,aligned\np,"one, two\nthree, four, five\nsix, seven",a\nq,c,d\n',  # blanks
+    'prompt,answer\np,"It costs\n1,000"\nq,b\n',  # one line alone
 ]
 
 
@@ -166,6 +172,35 @@ def test_rows_that_a_quote_swallows(tmp_path: Path, rows: list[str], first: str)
     path.write_text("\n".join(["text,toxic", *rows]))
     with pytest.raises(UserError, match=f"has a quoted field with . lines like rows, .* {first}"):
         read_frame(path, "key")
+
+
+@pytest.mark.parametrize(
+    ("content", "row", "first"),
+    [
+        ('toxic,text\n0,"Hello\n1,foo"\n1,bar\n0,baz\n1,qux\n', 0, "1,foo"),
+        ('toxic,base,aligned\n0,"b,a\n1,c",d\n1,e,f\n0,g,h\n1,i,j\n', 0, "1,c"),
+        ('p,base,aligned\np1,"b1,a1\np2,b2,a2\np3,b3",a3\np4,b4,a4\n', 0, "b1,a1"),
+        ('p,base,aligned\np0,b0,a0\np1,b1,"a1\np2,b2,a2"\np3,b3,a3\n', 1, "p2,b2,a2"),
+        ('p,base,aligned\n"p1,b1,a1\np2",b2,a2\np3,b3,a3\n', 0, "p1,b1,a1"),
+        ('prompt,answer\np1,"a1\np2,a2\np3,a3"\np4,a4\n', 0, "p2,a2"),
+    ],
+)
+def test_rows_that_a_quote_swallows_at_any_place(
+    tmp_path: Path, content: str, row: int, first: str
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(content)
+    with pytest.raises(UserError, match=rf"row {row} \(.*lines like rows, the first '{first}'"):
+        read_frame(path, "key")
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="needs the shared answers")
+def test_real_answers_are_no_swallowed_rows(tmp_path: Path) -> None:
+    for file in sorted(REAL.glob("*.parquet")):
+        frame = pd.read_parquet(file)
+        frame.to_csv(tmp_path / "a.csv", index=False)
+        found = read_frame(tmp_path / "a.csv", "key")
+        assert len(found) == len(frame)
 
 
 SHIFTED = b"text,reply,toxic\nyou,go away,1,0,\nnice,thanks,0\n"
