@@ -104,8 +104,8 @@ class GivenFile:
             rows = len({row for row, _ in bad})
             others = f" (and {rows - 1} more rows)" if rows > 1 else ""
             raise UserError(
-                f"{self.key}: {printed(self.path)}, column {column!r}, row {bad[0][0]} {bad[0][1]}{others}: "
-                "fix or drop it"
+                f"{self.key}: {printed(self.path)}, column {column!r}, row {bad[0][0]} "
+                f"{bad[0][1]}{others}: fix or drop it"
             )
         return values
 
@@ -130,16 +130,16 @@ def open_given(path: Path, key: str, columns: Mapping[str, str]) -> GivenFile:
         return given
     found = {value for value in frame["split"] if isinstance(value, str)}
     like = {value: value.strip().lower() for value in found}
-    ours = "irl" in like.values()
+    has_irl = "irl" in like.values()
     for row, value in frame["split"].items():
         # Somebody else's may be numbers, as folds are.
-        none = isinstance(value, Real) and not ours
+        none = isinstance(value, Real) and not has_irl
         if not isinstance(value, str) and not is_null(value) and not none:
             given.fail(
                 f"has the split {shown(value)} in row {row}: write irl, valid or test, or drop "
                 "the column 'split'"
             )
-        if ours and value not in SPLITS and like.get(value) in SPLITS:
+        if has_irl and value not in SPLITS and like.get(value) in SPLITS:
             given.fail(f"has the split {shown(value)} in row {row}: write {like[value]}")
     if "irl" not in found:
         # "train" and "test", say: shares of somebody else's, for something else.
@@ -180,7 +180,7 @@ def category(cell: Any) -> str | None:
     is_number = isinstance(cell, Real | Decimal) and not isinstance(cell, bool)
     # A fraction of 53 bits may stand for several whole numbers beyond them.
     exact = isinstance(cell, Integral | Decimal) or (is_number and abs(cell) < 2**53)
-    if not is_number or not exact or cell % 1 != 0:
+    if not exact or cell != int(cell):
         raise UnreadableError(f"is {shown(cell)}, not a category's name")
     return str(int(cell))
 

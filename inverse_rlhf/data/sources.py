@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from inverse_rlhf.data import corpus
-from inverse_rlhf.data.clean import distinct, is_damaged, is_unicode, shows
+from inverse_rlhf.data.clean import distinct, is_damaged, shows
 from inverse_rlhf.data.read_file import (
     KINDS,
     column_of,
@@ -82,15 +82,15 @@ def read_transfer_prompts(params: Transfer) -> pd.DataFrame:
 
     Raises:
         UserError: a missing, empty or unreadable file, a wrong column, no prompt in it, or one that
-            is not a text.
+            is null, no text or damaged. Prompts in which nothing can be seen are passed over.
     """
     if params.transfer_prompts is None:
         return pd.DataFrame({"prompt_id": [], "prompt": []}).astype({"prompt": "str"})
     key, path = "evaluate.transfer_prompts", Path(params.transfer_prompts)
     texts = _column(read_frame(path, key), params.transfer_column, "evaluate.transfer_column", path)
-    texts = texts.dropna()
+    _reject(texts.isna(), f"{key}: {path}", texts, "is null")
     _reject_non_texts(texts, f"{key}: {path}")
-    _reject(~texts.map(is_unicode), f"{key}: {path}", texts, "is not valid UTF-8")
+    _reject(texts.map(is_damaged), f"{key}: {path}", texts, "has NUL or half a character")
     texts = texts.str.strip()
     texts = texts[texts.map(shows)].drop_duplicates().head(params.transfer_count)
     if texts.empty:

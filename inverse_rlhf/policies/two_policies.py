@@ -92,13 +92,12 @@ def _prompt_ids(file: GivenFile) -> np.ndarray:
 
     def read(value: Any) -> int:
         number = number_of(value) if isinstance(value, str) else value
-        whole = isinstance(number, int | np.integer) or (
-            isinstance(number, Decimal) and number % 1 == 0
-        )
-        if isinstance(number, bool) or not whole:
+        if isinstance(number, bool) or not isinstance(number, int | np.integer | Decimal):
             raise UnreadableError(f"is {shown(value)}, not a whole number")
         if not 0 <= number < _IDS:
-            raise UnreadableError(f"is {value}, not from 0 to {_IDS - 1}")
+            raise UnreadableError(f"is {shown(value)}, not from 0 to {_IDS - 1}")
+        if number != int(number):
+            raise UnreadableError(f"is {shown(value)}, not a whole number")
         return int(number)
 
     ids = np.array(file.read("prompt_id", read), dtype=np.int64)
