@@ -568,7 +568,7 @@ def test_large_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("given", [["a"], {"a": 1}, 5])
 def test_an_input_that_is_no_text_is_refused(tmp_path: Path, given: Any) -> None:
     row = {"instruction": "p", "base": "b", "aligned": "a", "input": given}
-    with pytest.raises(UserError, match="the column 'input' beside .* not empty .row 0 is"):
+    with pytest.raises(UserError, match=r"the column 'input' beside .* not empty .row 0 is"):
         read(tmp_path, [row])
 
 
