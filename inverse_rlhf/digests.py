@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.files import missing
+from inverse_rlhf.files import kind_of, missing, model_files, tables_in
 
 # Those that decide numbers.
 LIBRARIES = (
@@ -19,8 +19,6 @@ LIBRARIES = (
     *("safetensors", "scikit-learn", "scipy", "tokenizers", "torch", "transformers", "trl"),
     "vaderSentiment",
 )
-# Neither weights, which are safetensors, nor anything else that is read.
-_UNREAD = {".bin", ".ckpt", ".gguf", ".h5", ".md", ".msgpack", ".onnx", ".pt", ".pth"}
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _MADE_HERE = {
     "data.source": ("embedded",),
@@ -115,10 +113,15 @@ class Digests:
         if path.is_dir():
             if source.kind == "model":
                 return self._of_model(path, before)
-            return {"files": self._folder(path, "**/*")}
+            tables = tables_in(path, source.key)
+            return {"files": {table.name: self.of_file(table) for table in tables}}
         local = source.kind == "file" or name.startswith((".", "/", "~")) or name.count("/") > 1
         if revision is None or local:
-            hub = "" if local else "; for a hub id set a revision: a commit, tag or branch"
+            hub = (
+                ""
+                if local or kind_of(name) or path.is_symlink()
+                else "; for a hub id set a revision: a commit, tag or branch"
+            )
             raise UserError(f"{source.key}: {missing(path)}{hub}")
         return of_hub(name, revision, source.kind, before)
 
@@ -135,19 +138,7 @@ class Digests:
         return found | {"base": of_hub(base, revision or "main", "model", before.get("base", {}))}
 
     def _model_files(self, folder: Path) -> dict[str, str]:
-        return self._folder(folder, "*") | self._folder(folder, "additional_chat_templates/*")
-
-    def _folder(self, folder: Path, pattern: str) -> dict[str, str]:
-        paths = {path.relative_to(folder).as_posix(): path for path in folder.glob(pattern)}
-        return {
-            name: self.of_file(path)
-            for name, path in sorted(paths.items())
-            if path.is_file() and path.suffix not in _UNREAD and not _hidden(name)
-        }
-
-
-def _hidden(name: str) -> bool:
-    return any(part.startswith(".") for part in name.split("/"))
+        return {name: self.of_file(path) for name, path in model_files(folder).items()}
 
 
 def of_hub(name: str, revision: str, kind: str, before: dict[str, Any]) -> dict[str, Any]:

@@ -3,13 +3,20 @@
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inverse_rlhf.errors import UserError
+
 if TYPE_CHECKING:
     import pandas as pd
+
+_TABLES = (".parquet", ".csv", ".json", ".jsonl", ".csv.gz", ".json.gz", ".jsonl.gz")
+# Of a model's folder: neither weights, which are safetensors, nor anything else that is read.
+_UNREAD = {".bin", ".ckpt", ".gguf", ".h5", ".md", ".msgpack", ".onnx", ".pt", ".pth"}
 
 
 @contextmanager
@@ -63,15 +70,87 @@ def read_json(path: Path | str) -> dict[str, Any]:
         return {}
 
 
+def kind_of(path: Path | str) -> str | None:
+    """The format of a table that a file's name says, as ".csv" or ".csv.gz"; none: no table's."""
+    name = Path(path).name.lower()
+    return next((kind for kind in _TABLES if name.endswith(kind) and name != kind), None)
+
+
+def tables_in(folder: Path, key: str) -> list[Path]:
+    """The .parquet files that the table in a folder is read from, in the order of their names.
+
+    Links to files count as files. Hidden files and what is written beside tables, as _SUCCESS,
+    README and .dvc files, do not count.
+
+    Args:
+        key: the setting that names the folder, for the messages.
+
+    Raises:
+        UserError: there are none, or something is beside them that would go unread.
+    """
+    found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    tables = [path for path in found if kind_of(path) == ".parquet" and path.is_file()]
+    if not tables:
+        raise UserError(f"{key}: {printed(folder)} is a folder without .parquet files")
+    for path in found:
+        if not _is_beside(path) and not (kind_of(path) == ".parquet" and path.is_file()):
+            raise UserError(
+                f"{key}: {printed(folder)} has {printed(path.name)}{'/' if path.is_dir() else ''} "
+                f"beside {printed(tables[0].name)}, which would not be read: name a folder that "
+                "has .parquet files and nothing else"
+            )
+    return tables
+
+
+def _is_beside(path: Path) -> bool:
+    name = path.name.lower()
+    notes = name.endswith((".md", ".dvc")) or name.startswith(("readme", "license"))
+    return path.is_file() and (notes or (name.startswith("_") and kind_of(name) is None))
+
+
+def model_files(folder: Path) -> dict[str, Path]:
+    """The files of a folder in hub layout that a model and its tokenizer may be loaded from.
+
+    Returns:
+        Files by their names within the folder, in the order of these.
+    """
+    paths = [*folder.glob("*"), *folder.glob("additional_chat_templates/*")]
+    return {
+        path.relative_to(folder).as_posix(): path
+        for path in sorted(paths)
+        if path.is_file() and path.suffix not in _UNREAD and not path.name.startswith(".")
+    }
+
+
+def printed(path: Path | str) -> str:
+    """A name as messages have it, which are of one line."""
+    return str(path) if str(path).isprintable() else repr(str(path))
+
+
 def missing(path: Path) -> str:
-    """What to say of a file or folder of the user that is not there."""
-    here = Path.cwd()
+    """What to say of a file or folder of the user that is not there, or is neither."""
+    name, here = printed(path), Path.cwd()
+    if (what := _what_is(path)) is not None:
+        return f"{name} is {what}: name a file or a folder"
     if path.is_absolute() or ".dvc/tmp/exps" not in here.as_posix():
-        return f"{path} does not exist"
+        return f"{name} does not exist"
     return (
-        f"{path} does not exist in the temporary folder of this experiment, which has only what "
+        f"{name} does not exist in the temporary folder of this experiment, which has only what "
         "git or DVC tracks: `git add` or `dvc add` it, or give its absolute path"
     )
+
+
+def _what_is(path: Path) -> str | None:
+    """What a name stands for that is no file, no folder and not nothing."""
+    try:
+        if os.path.islink(path) and not os.path.exists(path):
+            return f"a link to {printed(os.readlink(path))}, which leads nowhere"
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):  # a name that is too long, or with NUL
+        return None
+    kinds = ((stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket"))
+    special = not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+    return next((f"a {kind}" for is_, kind in kinds if is_(mode)), "a device") if special else None
 
 
 def write_csv(frame: "pd.DataFrame", path: Path | str) -> None:

@@ -228,8 +228,12 @@ FILES: dict[str, tuple[str, Callable[[Path], None], str]] = {
         lambda path: table(path, text=pa.array([1, 2], pa.date32()), toxic=[0, 1]),
         "row 0 is not a text but datetime.date",
     ),
-    "a label of 2": ("a.csv", csv(b"text,toxic\na,1\nb,2\n"), "row 1 is not 0 or 1 but 2.*write 1"),
-    "scores for labels": ("a.csv", csv(b"text,toxic\na,.7\nb,0\n"), r"row 0 is not .* but 0\.7"),
+    "a label of 2": (
+        "a.csv",
+        csv(b"text,toxic\na,1\nb,2\n"),
+        "row 1 is not 0 or 1 but '2'.*write 1",
+    ),
+    "scores for labels": ("a.csv", csv(b"text,toxic\na,.7\nb,0\n"), r"row 0 is not .* but '\.7'"),
     "other words for labels": (
         "a.csv",
         csv(b"text,toxic\na,offensive\nb,neither\n"),

@@ -85,9 +85,17 @@ def test_an_adapters_base_counts() -> None:
 def test_files_and_folders_of_data() -> None:
     Path("a.csv").write_text("text,toxic\n")
     assert list(of("a.csv", "data.source")["files"]) == ["a.csv"]
-    Path("many/deep").mkdir(parents=True)
-    Path("many/deep/x.parquet").write_text("1")
-    assert list(of("many", "data.source")["files"]) == ["deep/x.parquet"]
+    Path("many").mkdir()
+    Path("elsewhere").write_text("1")
+    Path("many/x.parquet").symlink_to(Path("elsewhere").absolute())
+    Path("many/.y.parquet").write_text("not read")
+    before = of("many", "data.source")
+    assert list(before["files"]) == ["x.parquet"]
+    Path("elsewhere").write_text("2")
+    assert of("many", "data.source") != before
+    Path("many/deep").mkdir()
+    with pytest.raises(UserError, match=r"data\.source: many has deep/ beside x.parquet, which"):
+        of("many", "data.source")
 
 
 def test_a_file_is_read_again_only_where_it_changed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +129,8 @@ def test_a_file_is_read_again_only_where_it_changed(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("key", "name", "given", "message"),
     [
-        ("data.source", "no.csv", {}, "data.source: no.csv does not exist; for a hub id set"),
+        ("data.source", "no.csv", {}, "data.source: no.csv does not exist"),
+        ("data.source", "a/no", {}, "a/no does not exist; for a hub id set a revision"),
         ("base_policy.source", "./no", {"revision": "main"}, "source: no does not exist"),
         ("irl.body", "a/b/c", {"revision": "main"}, "irl.body: a/b/c does not exist"),
         ("evaluate.transfer_prompts", "p.csv", {"kind": "file"}, "p.csv does not exist"),
@@ -133,6 +142,7 @@ def test_what_is_not_there_is_refused(
     with pytest.raises(UserError) as caught:
         of(name, key, **given)
     assert message in str(caught.value)
+    assert ("for a hub id" in message) == ("for a hub id" in str(caught.value))
     assert len(str(caught.value).splitlines()) == 1
 
 

@@ -1,6 +1,7 @@
 """Outputs are whole or absent."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,19 @@ def test_what_is_missing_is_said_with_its_reason(
     monkeypatch.chdir(folder)
     assert missing(Path("/a.csv")) == "/a.csv does not exist"
     assert "`git add` or `dvc add` it, or give its absolute path" in missing(Path("a.csv"))
+
+
+def test_what_is_neither_file_nor_folder_is_said(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    for name, what in {
+        "pipe.csv": "a pipe",
+        "dangling": "a link to nowhere, which leads nowhere",
+        "loop": "a link to loop, which leads nowhere",
+    }.items():
+        assert missing(tmp_path / name) == f"{tmp_path / name} is {what}: name a file or a folder"
+    assert missing(Path("/a\nb.csv")) == r"'/a\nb.csv' does not exist"
 
 
 def test_what_is_no_json_is_nothing(tmp_path: Path) -> None:

@@ -7,11 +7,16 @@ import pandas as pd
 # White space, line and page breaks, control and format characters such as the zero-width space,
 # and marks, which show nothing without a character before them.
 _UNSEEN = {"Zs", "Zl", "Zp", "Cc", "Cf", "Mn", "Me"}
+# The blank of Braille, and letters of Hangul that hold a place.
+_BLANK = {"\u2800", "\u115f", "\u1160", "\u3164", "\uffa0"}
 
 
 def shows(text: str) -> bool:
     """Whether a text has a character that can be seen."""
-    return any(unicodedata.category(character) not in _UNSEEN for character in text)
+    return any(
+        unicodedata.category(character) not in _UNSEEN and character not in _BLANK
+        for character in text
+    )
 
 
 def is_unicode(text: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from inverse_rlhf.data.read_file import shown
+from inverse_rlhf.data.read_file import named, shown
 
 Message = tuple[str, str]
 """Role and content."""
@@ -193,7 +193,7 @@ def _last_answer(messages: tuple[Message, ...]) -> tuple[tuple[Message, ...], tu
 
 def _message(message: Any) -> Message:
     if not isinstance(message, dict) or not {"role", "content"} <= set(message):
-        has = f"the keys {', '.join(message)}" if isinstance(message, dict) else shown(message)
+        has = f"the keys {named(message)}" if isinstance(message, dict) else shown(message)
         raise UnreadableError(f"has a message with {has}: role and content are needed")
     role, content = message["role"], _plain(message["content"])
     if role not in ROLES:

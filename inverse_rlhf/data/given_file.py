@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
+from decimal import Decimal
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -12,8 +13,16 @@ import pandas as pd
 
 from inverse_rlhf.data.clean import is_unicode
 from inverse_rlhf.data.dialogues import UnreadableError, is_null, messages_of, prompt_text
-from inverse_rlhf.data.read_file import column_of, named, named_columns, read_frame, shown
+from inverse_rlhf.data.read_file import (
+    column_of,
+    named,
+    named_columns,
+    number_of,
+    read_frame,
+    shown,
+)
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.files import printed
 
 SPLITS = ("irl", "valid", "test")
 Value = TypeVar("Value")
@@ -38,7 +47,7 @@ class GivenFile:
 
     def fail(self, what: str) -> NoReturn:
         """Raise what is wrong with the file."""
-        raise UserError(f"{self.key}: {self.path} {what}")
+        raise UserError(f"{self.key}: {printed(self.path)} {what}")
 
     def check_splits(self, table: pd.DataFrame) -> None:
         """Refuse a prompt that is in two splits, where the file's table has the column split."""
@@ -95,8 +104,8 @@ class GivenFile:
             rows = len({row for row, _ in bad})
             others = f" (and {rows - 1} more rows)" if rows > 1 else ""
             raise UserError(
-                f"{self.key}: {self.path}, column {column!r}, row {bad[0][0]} {bad[0][1]}{others}: "
-                "fix or drop it"
+                f"{self.key}: {printed(self.path)}, column {column!r}, row {bad[0][0]} "
+                f"{bad[0][1]}{others}: fix or drop it"
             )
         return values
 
@@ -120,6 +129,18 @@ def open_given(path: Path, key: str, columns: Mapping[str, str]) -> GivenFile:
     if "split" not in frame:
         return given
     found = {value for value in frame["split"] if isinstance(value, str)}
+    like = {value: value.strip().lower() for value in found}
+    has_irl = "irl" in like.values()
+    for row, value in frame["split"].items():
+        # Somebody else's may be numbers, as folds are.
+        none = isinstance(value, Real) and not has_irl
+        if not isinstance(value, str) and not is_null(value) and not none:
+            given.fail(
+                f"has the split {shown(value)} in row {row}: write irl, valid or test, or drop "
+                "the column 'split'"
+            )
+        if has_irl and value not in SPLITS and like.get(value) in SPLITS:
+            given.fail(f"has the split {shown(value)} in row {row}: write {like[value]}")
     if "irl" not in found:
         # "train" and "test", say: shares of somebody else's, for something else.
         return GivenFile(key, path, frame.drop(columns="split"), columns)
@@ -135,12 +156,17 @@ def open_given(path: Path, key: str, columns: Mapping[str, str]) -> GivenFile:
 
 
 def number(cell: Any) -> float:
-    """A score, not a number where there is none."""
+    """A score, also one that a text writes; not a number where there is none."""
     if is_null(cell):
         return math.nan
-    if not isinstance(cell, Real) or isinstance(cell, bool) or math.isinf(float(cell)):
+    value = number_of(cell) if isinstance(cell, str) else cell
+    try:
+        found = float(value) if isinstance(value, Real | Decimal) else math.nan
+    except OverflowError:
+        found = math.inf
+    if isinstance(value, bool) or not math.isfinite(found):
         raise UnreadableError(f"is {shown(cell)}, not a finite number")
-    return float(cell)
+    return found
 
 
 def category(cell: Any) -> str | None:
@@ -151,9 +177,12 @@ def category(cell: Any) -> str | None:
         if not is_unicode(cell):
             raise UnreadableError("is not valid UTF-8")
         return cell
-    if not isinstance(cell, Real) or isinstance(cell, bool) or not float(cell).is_integer():
+    is_number = isinstance(cell, Real | Decimal) and not isinstance(cell, bool)
+    # A fraction of 53 bits may stand for several whole numbers beyond them.
+    exact = isinstance(cell, Integral | Decimal) or (is_number and abs(cell) < 2**53)
+    if not exact or cell != int(cell):
         raise UnreadableError(f"is {shown(cell)}, not a category's name")
-    return str(int(float(cell)))
+    return str(int(cell))
 
 
 def is_samples(given: GivenFile) -> bool:

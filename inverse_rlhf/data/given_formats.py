@@ -27,6 +27,7 @@ from inverse_rlhf.data.dialogues import (
     Cell,
     UnreadableError,
     is_dialogue,
+    is_null,
     is_written_messages,
     led,
     parted,
@@ -117,11 +118,12 @@ def _check_input(file: GivenFile, prompt: str) -> None:
     """Refuse Alpaca's instructions with inputs, which are the other half of their prompts."""
     if prompt != "instruction" or "input" not in file.frame:
         return
-    if any(isinstance(text, str) and text.strip() for text in file.frame["input"]):
-        file.fail(
-            "has the column 'input' beside 'instruction', and it is not empty: join them into a "
-            "column 'prompt', or set columns.prompt"
-        )
+    for row, cell in file.frame["input"].items():
+        if not is_null(cell) and not (isinstance(cell, str) and not cell.strip()):
+            file.fail(
+                f"has the column 'input' beside 'instruction', and it is not empty (row {row} is "
+                f"{shown(cell)}): join them into a column 'prompt', or set columns.prompt"
+            )
 
 
 def _without_prompt(

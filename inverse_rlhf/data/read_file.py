@@ -8,6 +8,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +18,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.files import missing
+from inverse_rlhf.files import kind_of, missing, printed, tables_in
 
 KINDS = ".parquet, .csv, .json or .jsonl file (the last three also with .gz)"
-_KINDS = (".parquet", ".csv", ".json", ".jsonl", ".csv.gz", ".json.gz", ".jsonl.gz")
-_BOOLEANS = {"true": True, "false": False}
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,9})?\s*", re.ASCII | re.IGNORECASE)
 _GZIPPED = b"\x1f\x8b"
 _FEW = 20  # values; a column of texts has more
 _SHOWN = 20  # names in a message
 
 
-def kind_of(path: Path | str) -> str | None:
-    """The format that a file's name says, as ".csv" or ".csv.gz", none where there is none."""
-    name = Path(path).name.lower()
-    return next((kind for kind in _KINDS if name.endswith(kind) and name != kind), None)
-
-
 def read_frame(path: Path, key: str) -> pd.DataFrame:
-    """The table in a file, or in a folder's .parquet files in the order of their names.
+    """The table in a file, or in the .parquet files of a folder, see `tables_in`.
 
     | name | content |
     |---|---|
     | .parquet | any; categories are read as their values, an index as a column, structs as objects |
-    | .csv, .csv.gz | comma-separated with a header; an empty field is null; a column is of numbers or of booleans where every field that is not null is one, else of texts |
+    | .csv, .csv.gz | comma-separated with a header; a field is the text that it is, see `number_of`, and null where it is empty |
     | .json, .jsonl, with .gz too | an array of objects, or an object a line; a key that an object lacks is null in its row |
 
     Names are read in upper and lower case, texts as UTF-8 with or without a byte-order mark.
@@ -48,35 +42,35 @@ def read_frame(path: Path, key: str) -> pd.DataFrame:
         key: the setting that names the file, for the messages.
 
     Returns:
-        Its rows, numbered from 0 without a CSV's header.
+        Its rows, numbered from 0 without a CSV's header; of a folder "0 of a.parquet".
 
     Raises:
         UserError: a missing, empty or unreadable file, one of another kind, a CSV row with more or
             fewer fields than the header, a quoted field that holds rows, a name or key that is
-            there twice.
+            there twice; a folder without .parquet files or with others.
     """  # noqa: E501
     if os.path.isdir(path):
         return _read_folder(path, key)
     if not os.path.isfile(path):  # which says no of any name, too long or with NUL
         raise UserError(f"{key}: {missing(path)}")
-    kind = kind_of(path)
+    kind, name = kind_of(path), printed(path)
     if kind is None:
-        raise UserError(f"{key}: {path} is not a {KINDS}, nor a folder of .parquet files")
+        raise UserError(f"{key}: {name} is not a {KINDS}, nor a folder of .parquet files")
     if path.stat().st_size == 0:
-        raise UserError(f"{key}: {path} is empty")
+        raise UserError(f"{key}: {name} is empty")
     try:
         return _read_parquet(path) if kind == ".parquet" else _read_text(path, kind)
     except UnicodeDecodeError as error:
         number = error.object.count(b"\n", 0, error.start) + 1
         raise UserError(
-            f"{key}: {path} is not UTF-8 at byte {error.start} (line {number}, "
+            f"{key}: {name} is not UTF-8 at byte {error.start} (line {number}, "
             f"{error.object[error.start : error.start + 1]!r}): convert the file to UTF-8"
         ) from None
     except _Empty:
-        raise UserError(f"{key}: {path} is empty") from None
+        raise UserError(f"{key}: {name} is empty") from None
     except (ValueError, OSError, EOFError, RecursionError, zlib.error, pa.ArrowException) as error:
         line = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{key}: {path} cannot be read as {kind}: {line[:500]}") from None
+        raise UserError(f"{key}: {name} cannot be read as {kind}: {line[:500]}") from None
 
 
 class _Empty(Exception):
@@ -84,17 +78,17 @@ class _Empty(Exception):
 
 
 def _read_folder(folder: Path, key: str) -> pd.DataFrame:
-    paths = sorted(path for path in folder.iterdir() if kind_of(path) == ".parquet")
-    if not paths:
-        raise UserError(f"{key}: {folder} is a folder without .parquet files")
+    paths = tables_in(folder, key)
     frames = [read_frame(path, key) for path in paths]
     for path, frame in zip(paths, frames, strict=True):
         if set(frame) != set(frames[0]):
             raise UserError(
-                f"{key}: {path} has the columns {named(frame)}, but {paths[0].name} beside it has "
-                f"{named(frames[0])}: name a folder with files of one table"
+                f"{key}: {printed(path)} has the columns {named(frame)}, but "
+                f"{printed(paths[0].name)} beside it has {named(frames[0])}: name a folder with "
+                "files of one table"
             )
-    return pd.concat(frames, ignore_index=True)
+        frame.index = pd.Index([f"{row} of {printed(path.name)}" for row in frame.index])
+    return pd.concat(frames)
 
 
 def column_of(frame: pd.DataFrame, name: str) -> "pd.Series[Any] | None":
@@ -105,20 +99,29 @@ def column_of(frame: pd.DataFrame, name: str) -> "pd.Series[Any] | None":
     """
     if name in frame:
         return frame[name]
-    parts = name.split(".")
-    for end in range(len(parts) - 1, 0, -1):
-        outer = ".".join(parts[:end])
-        if outer in frame:
-            cells = [_within(cell, parts[end:]) for cell in frame[outer]]
-            known = any(cell is not None for cell in cells)
-            return pd.Series(cells, frame.index, dtype=object, name=name) if known else None
+    for outer in sorted(map(str, frame), key=len, reverse=True):
+        if name.startswith(f"{outer}."):
+            cells = [_within(cell, name.removeprefix(f"{outer}.")) for cell in frame[outer]]
+            if any(cell is not None for cell in cells):
+                return pd.Series(cells, frame.index, dtype=object, name=name)
     return None
 
 
-def _within(cell: Any, keys: list[str]) -> Any:
-    for key in keys:
-        cell = cell.get(key) if isinstance(cell, dict) else None
-    return cell
+def _within(cell: Any, name: str) -> Any:
+    """What an object has at a name such as `scores.toxicity`; keys may have points, too."""
+    if not isinstance(cell, dict) or name in cell:
+        return cell[name] if isinstance(cell, dict) else None
+    inner = (
+        _within(value, name.removeprefix(f"{key}."))
+        for key, value in cell.items()
+        if name.startswith(f"{key}.")
+    )
+    return next((value for value in inner if value is not None), None)
+
+
+def number_of(text: str) -> Decimal | None:
+    """The number that a text is, as CSV files have them; None where it is none."""
+    return Decimal(text.strip()) if _NUMBER.fullmatch(text) else None
 
 
 def named_columns(frame: pd.DataFrame) -> str:
@@ -152,8 +155,9 @@ def _read_parquet(path: Path) -> pd.DataFrame:
             table = table.set_column(i, field.name, table.column(i).cast(field.type.value_type))
     if len(set(table.column_names)) < len(table.column_names):
         raise ValueError(f"a column is there twice among {named(table.column_names)}")
-    # The index of a data frame is a column like any other: nothing vanishes into it.
-    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
+    # The index of a data frame is a column like any other: nothing vanishes into it, nor does what
+    # tells large whole numbers apart where there are nulls beside them.
+    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
     return frame
 
 
@@ -193,7 +197,10 @@ def _read_csv(text: str) -> pd.DataFrame:
     _refuse_swallowed(rows[1:], lines[1:])
     columns = zip(*rows[1:], strict=True) if rows[1:] else [() for _ in header]
     return pd.DataFrame(
-        {name: _typed(values) for name, values in zip(header, columns, strict=True)}
+        {
+            name: pd.Series([field or None for field in fields], dtype=object)
+            for name, fields in zip(header, columns, strict=True)
+        }
     )
 
 
@@ -221,28 +228,70 @@ def _csv_rows(text: str) -> tuple[list[list[str]], list[int]]:
 def _refuse_swallowed(rows: list[list[str]], lines: list[int]) -> None:
     """Raise where a quoted field has lines that look like rows: a quote was opened by mistake.
 
-    Such a line has as many fields as the header has, and what stands in columns of few values, as
-    labels are, or of numbers is such a value or number.
+    Of the lines of such a field the first ends a row that begins before it, the last begins one
+    that ends behind it, and those between are rows. Each that has so many fields is like a row
+    where what stands in columns of few values, as labels are, or of numbers is such a value or
+    number. Where columns are of texts all, every line has to have so many, without blanks around
+    them, which commas in prose have.
     """
     columns: list[_Column] = []
     for at, (row, started) in enumerate(zip(rows, lines, strict=True)):
         for place, field in enumerate(row):
-            inner = re.split(r"\r\n|\r|\n", field)[:-1] if "\n" in field or "\r" in field else []
-            like = []
-            for number, line in enumerate(inner):
-                shift = place if number == 0 else 0
-                may_be = len(row) > 1 and line.count(",") + shift + 1 >= len(row)
-                parts = _parts(line) if may_be else []
-                if parts and len(parts) + shift == len(row):
-                    columns = columns or [_Column(cells) for cells in zip(*rows, strict=True)]
-                    found = [c.has(p) for c, p in zip(columns[shift:], parts, strict=True)]
-                    like += [line] if True in found and False not in found else []
+            inner = re.split(r"\r\n|\r|\n", field) if "\n" in field or "\r" in field else []
+            pieces = _pieces(inner, place, len(row))
+            if not any(pieces):
+                continue
+            columns = columns or [_Column(cells) for cells in zip(*rows, strict=True)]
+            like = [
+                line
+                for line, parts in zip(inner, pieces, strict=True)
+                if parts and _is_like(parts, columns)
+            ]
+            if not like and _is_run(inner, pieces, place, columns):
+                like = [line for line, parts in zip(inner, pieces, strict=True) if parts]
             if like:
                 raise ValueError(
                     f"row {at} (line {started}) has a quoted field with {len(like)} lines like "
                     f"rows, the first {shown(like[0])}: close its quote, or write quotes within a "
                     "field twice; where it is meant so, give the table as .jsonl or .parquet"
                 )
+
+
+_Parts = dict[int, str]
+"""Fields by the number of their column."""
+
+
+def _pieces(inner: list[str], place: int, width: int) -> list[_Parts]:
+    """The fields of each line of a field where they are as many as a swallowed row has there.
+
+    Empty for another line, and for one that would be a single field, which tells nothing.
+    """
+    found: list[_Parts] = []
+    for number, line in enumerate(inner):
+        start = place if number == 0 else 0
+        end = place + 1 if number == len(inner) - 1 else width
+        may_be = end - start > 1 and line.count(",") >= end - start - 1
+        parts = _parts(line) if may_be else []
+        found.append(dict(enumerate(parts, start)) if parts and len(parts) == end - start else {})
+    return found
+
+
+def _is_like(parts: _Parts, columns: "list[_Column]") -> bool:
+    found = [columns[i].has(part) for i, part in parts.items()]
+    return True in found and False not in found
+
+
+def _is_run(inner: list[str], pieces: list[_Parts], place: int, columns: "list[_Column]") -> bool:
+    """Whether all lines are pieces of rows, and as many of them whole rows as is no chance."""
+    single = {len(inner) - 1 if place == 0 else -1, 0 if place == len(columns) - 1 else -1}
+    for number, (line, parts) in enumerate(zip(inner, pieces, strict=True)):
+        if not parts and (number not in single or "," in line):
+            return False
+        for i, part in parts.items():
+            if columns[i].has(part) is False or not part or part != part.strip():
+                return False
+    whole = sum(len(parts) == len(columns) for parts in pieces)
+    return whole >= (1 if len(columns) > 2 else 2)
 
 
 def _parts(line: str) -> list[str]:
@@ -269,21 +318,6 @@ class _Column:
         if self.numbers:
             return field == field.strip() and bool(pd.notna(pd.to_numeric(field, errors="coerce")))
         return None
-
-
-def _typed(fields: tuple[str, ...]) -> pd.Series:
-    """Fields as numbers or as booleans where they all are, else as texts; empty ones as null."""
-    values = pd.Series([field or None for field in fields], dtype=object)
-    given = values.dropna()
-    if given.empty:
-        return values
-    if all(field.lower() in _BOOLEANS for field in given):
-        return values.map(lambda v: v and _BOOLEANS[v.lower()])
-    # The first field decides for almost every column of texts, without reading them all.
-    if pd.isna(pd.to_numeric(given.iloc[:1], errors="coerce")).any():
-        return values
-    numbers = pd.to_numeric(given, errors="coerce")
-    return values if numbers.isna().any() else pd.to_numeric(values)
 
 
 def _read_json(text: str) -> pd.DataFrame:

@@ -12,22 +12,23 @@ import numpy as np
 import pandas as pd
 
 from inverse_rlhf.data import corpus
-from inverse_rlhf.data.clean import distinct, is_damaged, is_unicode, shows
+from inverse_rlhf.data.clean import distinct, is_damaged, shows
 from inverse_rlhf.data.read_file import (
     KINDS,
     column_of,
-    kind_of,
     named_columns,
+    number_of,
     read_frame,
     shown,
 )
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.files import kind_of
 from inverse_rlhf.params import Data, Transfer
 
 _EMBEDDED_SIZE = 24_000
 _LABELS = {
-    **dict.fromkeys(("1", "1.0", "true", "yes", "toxic"), 1),
-    **dict.fromkeys(("0", "0.0", "false", "no", "not toxic", "non toxic", "nontoxic"), 0),
+    **dict.fromkeys(("true", "yes", "toxic"), 1),
+    **dict.fromkeys(("false", "no", "not toxic", "non toxic", "nontoxic"), 0),
 }
 """Labels that are written as texts, in lower case, with blanks for hyphens and underscores."""
 _LABELS_READ = (
@@ -54,7 +55,7 @@ def read_comments(params: Data, *, seed: int) -> pd.DataFrame:
     """
     if params.source == "embedded":
         return _embedded(params, seed=seed)
-    if kind_of(params.source) or os.path.exists(params.source):
+    if kind_of(params.source) or os.path.lexists(params.source):
         frame = read_frame(Path(params.source), "data.source")
     else:
         frame = _read_hub(params)
@@ -81,15 +82,15 @@ def read_transfer_prompts(params: Transfer) -> pd.DataFrame:
 
     Raises:
         UserError: a missing, empty or unreadable file, a wrong column, no prompt in it, or one that
-            is not a text.
+            is null, no text or damaged. Prompts in which nothing can be seen are passed over.
     """
     if params.transfer_prompts is None:
         return pd.DataFrame({"prompt_id": [], "prompt": []}).astype({"prompt": "str"})
     key, path = "evaluate.transfer_prompts", Path(params.transfer_prompts)
     texts = _column(read_frame(path, key), params.transfer_column, "evaluate.transfer_column", path)
-    texts = texts.dropna()
+    _reject(texts.isna(), f"{key}: {path}", texts, "is null")
     _reject_non_texts(texts, f"{key}: {path}")
-    _reject(~texts.map(is_unicode), f"{key}: {path}", texts, "is not valid UTF-8")
+    _reject(texts.map(is_damaged), f"{key}: {path}", texts, "has NUL or half a character")
     texts = texts.str.strip()
     texts = texts[texts.map(shows)].drop_duplicates().head(params.transfer_count)
     if texts.empty:
@@ -174,7 +175,8 @@ def _labels(cells: "pd.Series[Any]", where: str) -> "pd.Series[int]":
 def _label(cell: Any) -> float:
     """0 or 1; not a number where it is no label."""
     if isinstance(cell, str):
-        return _LABELS.get(re.sub(r"[\s_-]+", " ", cell.strip().lower()), math.nan)
+        word = re.sub(r"[\s_-]+", " ", cell.strip().lower())
+        cell = _LABELS.get(word, number_of(cell))
     is_number = isinstance(cell, Real | np.bool_ | Decimal)
     return float(cell) if is_number and cell in (0, 1) else math.nan
 

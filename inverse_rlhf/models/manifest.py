@@ -5,10 +5,9 @@ import json
 from pathlib import Path
 
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.files import model_files
 
 _NAME = "manifest.json"
-# Of a folder in hub layout, what a model and its tokenizer are loaded from.
-_KINDS = ("*.safetensors", "*.json", "merges.txt", "vocab.txt", "*.model", "*.jinja")
 
 
 def write_manifest(source: Path, folder: Path, *, key: str) -> None:
@@ -57,9 +56,9 @@ def followed(source: str | Path) -> str | Path:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """sha256 by file name."""
+    """sha256 by the file's name within the folder."""
     found = {}
-    for path in sorted(file for kind in _KINDS for file in folder.glob(kind)):
+    for name, path in model_files(folder).items():
         with path.open("rb") as stream:
-            found[path.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+            found[name] = hashlib.file_digest(stream, "sha256").hexdigest()
     return found

@@ -1,5 +1,6 @@
 """Two policies side by side: their completions of the same prompts, and what each says of them."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from inverse_rlhf.audit_params import Policies
 from inverse_rlhf.data.dialogues import Cell, UnreadableError, prompt_text, read_cell
 from inverse_rlhf.data.given_file import GivenFile, open_given
 from inverse_rlhf.data.given_pairs import GIVEN_PAIRS
-from inverse_rlhf.data.read_file import named, shown
+from inverse_rlhf.data.read_file import named, number_of, shown
 from inverse_rlhf.data.tables import paired
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.models.checkpoints import Model, load
@@ -90,11 +91,14 @@ def _prompt_ids(file: GivenFile) -> np.ndarray:
         return np.arange(len(file.frame), dtype=np.int64)
 
     def read(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        number = number_of(value) if isinstance(value, str) else value
+        if isinstance(number, bool) or not isinstance(number, int | np.integer | Decimal):
             raise UnreadableError(f"is {shown(value)}, not a whole number")
-        if not 0 <= value < _IDS:
-            raise UnreadableError(f"is {value}, not from 0 to {_IDS - 1}")
-        return int(value)
+        if not 0 <= number < _IDS:
+            raise UnreadableError(f"is {shown(value)}, not from 0 to {_IDS - 1}")
+        if number != int(number):
+            raise UnreadableError(f"is {shown(value)}, not a whole number")
+        return int(number)
 
     ids = np.array(file.read("prompt_id", read), dtype=np.int64)
     distinct, counts = np.unique(ids, return_counts=True)

@@ -50,7 +50,10 @@ def test_cells() -> None:
         ({"text": "a"}, r"is \{'text': 'a'\}, not a text"),
         ([], "is a list without messages"),
         (["a"], "has a message with 'a': role and content are needed"),
-        ([{"from": "human", "value": "a"}], "the keys from, value: role and content are needed"),
+        (
+            [{"from": "human", "value": "a"}],
+            "the keys 'from', 'value': role and content are needed",
+        ),
         ([{"role": "gpt", "content": "a"}], "of role 'gpt': roles are system"),
         ([{"role": "user", "content": None}], "with content None, not a text"),
         ([{"role": "user", "content": [{"type": "image"}]}], "a part that is no text"),

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -530,3 +531,58 @@ def test_real_dialogues_with_implicit_prompts(tmp_path: Path) -> None:
     assert found.facts["left_out_undivided"] < 0.01 * len(raw)
     expected = set(raw[["prompt", "rejected", "chosen"]].itertuples(index=False, name=None))
     assert len(set(texts(found)) - expected) < 0.01 * len(raw)
+
+
+def test_fields_of_csv_are_texts_names_and_scores(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(
+        "prompt,base,aligned,category,base_score\n1+1,2,true,007,.5\n2+2,4,false,7,1e1\n"
+    )
+    found = read_given_pairs(path)
+    assert texts(found) == [("1+1", "2", "true"), ("2+2", "4", "false")]
+    assert found.table["category"].tolist() == ["007", "7"]
+    assert found.table["base_score"].tolist() == [0.5, 10]
+    path.write_text("prompt,base,aligned,base_score\np,b,a,1\nq,b,a,high\n")
+    with pytest.raises(UserError, match="'base_score', row 1 is 'high', not a finite number"):
+        read_given_pairs(path)
+
+
+def test_large_numbers(tmp_path: Path) -> None:
+    large = 2**53
+    rows = [pair(category=large), pair("q", category=large + 1)]
+    assert read(tmp_path, rows).table["category"].tolist() == [str(large), str(large + 1)]
+    table = pa.table({**{k: ["x"] * 3 for k in pair()}, "category": [large, large + 1, None]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    found = read_given_pairs(tmp_path / "a.parquet").table["category"].tolist()
+    assert found[:2] == [str(large), str(large + 1)]
+    assert read(tmp_path, [pair(category=10**400)]).table["category"].tolist() == [str(10**400)]
+    with pytest.raises(UserError, match="not a category's name"):
+        read(tmp_path, [pair(category=1e300)])
+    with pytest.raises(UserError, match="not a finite number"):
+        read(tmp_path, [pair(base_score=10**400)])
+    decimals = pa.table({**{k: ["x"] for k in pair()}, "base_score": [Decimal("0.25")]})
+    pq.write_table(decimals, tmp_path / "d.parquet")
+    assert read_given_pairs(tmp_path / "d.parquet").table["base_score"].tolist() == [0.25]
+
+
+@pytest.mark.parametrize("given", [["a"], {"a": 1}, 5])
+def test_an_input_that_is_no_text_is_refused(tmp_path: Path, given: Any) -> None:
+    row = {"instruction": "p", "base": "b", "aligned": "a", "input": given}
+    with pytest.raises(UserError, match=r"the column 'input' beside .* not empty .row 0 is"):
+        read(tmp_path, [row])
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        (["IRL", "valid", "test"], "the split 'IRL' in row 0: write irl"),
+        (["irl", "Valid ", "test"], "the split 'Valid ' in row 1: write valid"),
+        ([["x"], "a", "b"], r"the split \['x'\] in row 0: write irl, valid or test, or drop"),
+        (["irl", 1, "test"], "the split 1 in row 1"),
+    ],
+)
+def test_splits_that_look_like_ours(tmp_path: Path, splits: list[Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, [pair(str(n), split=split) for n, split in enumerate(splits)])
+    for others in (["Train", "Test", "x"], [0, 1, 2]):
+        assert "split" not in read(tmp_path, [pair(split=other) for other in others]).table

@@ -5,15 +5,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from inverse_rlhf.data.read_file import column_of, kind_of, named_columns, read_frame
+from inverse_rlhf.data.read_file import column_of, named_columns, read_frame
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.files import kind_of
 
+REAL = Path(__file__).parents[3] / "shared" / "data" / "audit"
 ROWS: list[dict[str, Any]] = [
     {"text": "one, two\nthree", "toxic": 1},
     {"text": 'say "no"\u2028 now', "toxic": 0},
@@ -55,7 +56,8 @@ def test_every_kind_reads_the_same(tmp_path: Path, name: str) -> None:
     found = read_frame(path, "key")
     assert list(found) == ["text", "toxic"]
     assert found["text"].tolist() == [row["text"] for row in ROWS]
-    assert found["toxic"].tolist()[:2] == [1, 0]
+    given = found["toxic"].tolist()[:2]
+    assert given == (["1.0", "0.0"] if ".csv" in name.lower() else [1, 0])
     assert found["toxic"].isna().tolist() == [False, False, True]
     assert found.index.tolist() == [0, 1, 2]
 
@@ -74,10 +76,12 @@ def test_parquet_of_every_string_type_and_a_folder(tmp_path: Path) -> None:
         pq.write_table(table, tmp_path / f"{number}.parquet")
         found = read_frame(tmp_path / f"{number}.parquet", "key")
         assert [None if pd.isna(text) else text for text in found["text"]] == texts, kind
-    (tmp_path / "notes.txt").write_text("not read")
+    for name in ("README.md", "_SUCCESS", "_metadata", ".0.parquet.crc", ".hidden.parquet"):
+        (tmp_path / name).write_text("not read")
     found = read_frame(tmp_path, "key")
     assert found["n"].tolist() == [1, 2, 3] * 5
-    assert found.index.tolist() == list(range(15))
+    rows = [f"{row} of {number}.parquet" for number in range(5) for row in range(3)]
+    assert found.index.tolist() == rows
 
 
 def test_an_index_is_a_column(tmp_path: Path) -> None:
@@ -87,13 +91,12 @@ def test_an_index_is_a_column(tmp_path: Path) -> None:
     assert found["text"].tolist() == ["a", "b"]
 
 
-def test_types_of_csv_columns(tmp_path: Path) -> None:
+def test_fields_of_csv_are_texts(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("number,boolean,text,mixed,none\n1.5,True,None,1,\n,false,nan,x,\n")
     found = read_frame(path, "key")
-    assert found["number"][0] == 1.5
-    assert np.isnan(found["number"][1])
-    assert found["boolean"].tolist() == [True, False]
+    assert found["number"].tolist() == ["1.5", None]
+    assert found["boolean"].tolist() == ["True", "false"]
     assert found["text"].tolist() == ["None", "nan"]
     assert found["mixed"].tolist() == ["1", "x"]
     assert found["none"].isna().all()
@@ -130,6 +133,9 @@ def test_keys_of_objects_are_columns(tmp_path: Path) -> None:
         assert list(column_of(frame, "x.y")) == [0, 1, 2]
         for absent in ("prompt.words", "prompt.text.words", "n.text", "text", "prompt."):
             assert column_of(frame, absent) is None, absent
+        points = pd.DataFrame({"a.b": [{"c.d": 1, "e": {"f": 2}}]})
+        assert list(column_of(points, "a.b.c.d")) == [1]
+        assert list(column_of(points, "a.b.e.f")) == [2]
         assert named_columns(frame) == "'prompt.text', 'prompt.scores', 'n', 'x.y'"
 
 
@@ -139,6 +145,11 @@ LEGITIMATE = [
     'text,n\n"May, 2005\nof",1.5\nb,2.5\n',  # a blank before it
     'text\n"a\nb\nc"\nd\n',  # one column: any line is like a row
     'text,toxic\n"""1"" said he, ""1"",\nand",1\nb,0\n',
+    'text,label\na,yes\nb,"yes\nno"\n',  # a line that is one field
+    'p,base,aligned\np,b,"The first, the second:\n1,2,3\n4,5,6"\nq,c,d\n',  # not the first line
+    'p,base,aligned\np,b,"As a table:\n1,2,3\n4,5,6\nThat is all"\nq,c,d\n',  # not the last
+    'p,base,aligned\np,"one, two\nthree, four, five\nsix, seven",a\nq,c,d\n',  # blanks
+    'prompt,answer\np,"It costs\n1,000"\nq,b\n',  # one line alone
 ]
 
 
@@ -163,6 +174,35 @@ def test_rows_that_a_quote_swallows(tmp_path: Path, rows: list[str], first: str)
     path.write_text("\n".join(["text,toxic", *rows]))
     with pytest.raises(UserError, match=f"has a quoted field with . lines like rows, .* {first}"):
         read_frame(path, "key")
+
+
+@pytest.mark.parametrize(
+    ("content", "row", "first"),
+    [
+        ('toxic,text\n0,"Hello\n1,foo"\n1,bar\n0,baz\n1,qux\n', 0, "1,foo"),
+        ('toxic,base,aligned\n0,"b,a\n1,c",d\n1,e,f\n0,g,h\n1,i,j\n', 0, "1,c"),
+        ('p,base,aligned\np1,"b1,a1\np2,b2,a2\np3,b3",a3\np4,b4,a4\n', 0, "b1,a1"),
+        ('p,base,aligned\np0,b0,a0\np1,b1,"a1\np2,b2,a2"\np3,b3,a3\n', 1, "p2,b2,a2"),
+        ('p,base,aligned\n"p1,b1,a1\np2",b2,a2\np3,b3,a3\n', 0, "p1,b1,a1"),
+        ('prompt,answer\np1,"a1\np2,a2\np3,a3"\np4,a4\n', 0, "p2,a2"),
+    ],
+)
+def test_rows_that_a_quote_swallows_at_any_place(
+    tmp_path: Path, content: str, row: int, first: str
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(content)
+    with pytest.raises(UserError, match=rf"row {row} \(.*lines like rows, the first '{first}'"):
+        read_frame(path, "key")
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="needs the shared answers")
+def test_real_answers_are_no_swallowed_rows(tmp_path: Path) -> None:
+    for file in sorted(REAL.glob("*.parquet")):
+        frame = pd.read_parquet(file)
+        frame.to_csv(tmp_path / "a.csv", index=False)
+        found = read_frame(tmp_path / "a.csv", "key")
+        assert len(found) == len(frame)
 
 
 SHIFTED = b"text,reply,toxic\nyou,go away,1,0,\nnice,thanks,0\n"
@@ -214,6 +254,39 @@ def test_bad_folders_and_missing_files(tmp_path: Path) -> None:
     pd.DataFrame({"b": [1]}).to_parquet(tmp_path / "b.parquet")
     with pytest.raises(UserError, match=r"b\.parquet has the columns 'b', but a\.parquet .* 'a'"):
         read_frame(tmp_path, "key")
+    (tmp_path / "b.parquet").rename(tmp_path / "b\n.parquet")
+    with pytest.raises(UserError, match=r"^key: '.*b\\n\.parquet' has the columns 'b'"):
+        read_frame(tmp_path, "key")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("b.csv", r"has b\.csv beside a\.parquet, which would not be read"),
+        ("folder", "has folder/ beside"),
+        ("folder.parquet", r"has folder\.parquet/ beside"),
+        ("linked", "has linked/ beside"),
+        ("linked.parquet", r"has linked\.parquet/ beside"),
+        ("dangling.parquet", r"has dangling\.parquet beside"),
+    ],
+)
+def test_what_in_a_folder_would_go_unread(tmp_path: Path, name: str, message: str) -> None:
+    folder, other = tmp_path / "data", tmp_path / "other"
+    folder.mkdir()
+    other.mkdir()
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "a.parquet")
+    (folder / "a.parquet").symlink_to(tmp_path / "a.parquet")
+    assert len(read_frame(folder, "key")) == 1
+    if name.startswith("linked"):
+        (folder / name).symlink_to(other)
+    elif name.startswith("dangling"):
+        (folder / name).symlink_to("nowhere")
+    elif name.startswith("folder"):
+        (folder / name).mkdir()
+    else:
+        (folder / name).write_text("a\n1\n")
+    with pytest.raises(UserError, match=message):
+        read_frame(folder, "key")
 
 
 def test_columns_twice_in_parquet(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_every_source_reads_the_same(params: Params, tmp_path: Path) -> None:
         ("a.csv", b"text,toxic\na,1\n,0\n", "row 1 is null"),
         ("a.csv", b'text,toxic\na,1\n"  ",0\n', "row 1 is empty"),
         ("a.csv", b"text,toxic\na,1\nb,1\n", "both 0 and 1 are needed"),
-        ("a.csv", b"text,toxic\na,1\nb,2\n", "row 1 is not 0 or 1 but 2"),
+        ("a.csv", b"text,toxic\na,1\nb,2\n", "row 1 is not 0 or 1 but '2'"),
         ("a.tsv", b"text\ttoxic\na\t1\n", "a.tsv is not a .parquet, .csv, .json or .jsonl file"),
         (
             "a.csv",
@@ -95,11 +95,16 @@ def test_more_embedded_comments_than_there_are(params: Params) -> None:
 
 def test_transfer_prompts(tmp_path: Path, params: Params) -> None:
     path = tmp_path / "prompts.jsonl"
-    path.write_text('{"prompt": " one "}\n{"prompt": "one"}\n{"prompt": null}\n{"prompt": "two"}\n')
+    path.write_text('{"prompt": " one "}\n{"prompt": "one"}\n{"prompt": "two"}\n')
     settings = params.evaluate.model_copy(update={"transfer_prompts": str(path)})
     found = read_transfer_prompts(settings)
     assert found["prompt_id"].tolist() == [0, 1]
     assert found["prompt"].tolist() == ["one", "two"]
+    for cell, what in {"null": "null", '"a\\u0000"': "NUL", '"\\ud800"': "half a char"}.items():
+        bad = tmp_path / "bad.jsonl"
+        bad.write_text(f'{{"prompt": "one"}}\n{{"prompt": {cell}}}\n')
+        with pytest.raises(UserError, match=f"row 1 (is|has) .*{what}"):
+            read_transfer_prompts(settings.model_copy(update={"transfer_prompts": str(bad)}))
     wrong = settings.model_copy(update={"transfer_column": "text"})
     with pytest.raises(UserError, match="has no column 'text'; its columns are 'prompt'"):
         read_transfer_prompts(wrong)
@@ -162,7 +167,9 @@ def test_labels(params: Params, tmp_path: Path, toxic: Any, other: Any) -> None:
         assert read["toxic"].dtype == "int8"
 
 
-@pytest.mark.parametrize("label", ["neutral", "hate", "maybe", "2", 0.7, -1, [1], {"a": 1}, b"1"])
+@pytest.mark.parametrize(
+    "label", ["neutral", "2", "1e-400", "-1", "0_1", 0.7, -1, [1], {"a": 1}, b"1"]
+)
 def test_what_is_no_label(params: Params, tmp_path: Path, label: Any) -> None:
     frame = pd.DataFrame({"text": ["a"], "toxic": pd.Series([label], dtype=object)})
     frame.to_parquet(tmp_path / "a.parquet")
@@ -179,7 +186,7 @@ def test_what_is_left_out_is_counted(params: Params, tmp_path: Path) -> None:
         ("a", 1),
         ("a ", 1),
         ("\u200b\ufeff \u2060", 0),
-        ("\u0301\u200d", 1),
+        ("\u0301\u200d\u2800\u3164\uffa0\u115f\u1160", 1),
         ("half \ud83d", 0),
         ("NUL \0", 0),
         ("\U0001f600\u200d\u2764\ufe0f", 0),

@@ -77,7 +77,7 @@ def test_a_folder_that_is_no_longer_what_was_taken_is_refused(
 ) -> None:
     folder = save_tiny("granite", tmp_path / "mine")
     stage(folder)
-    file = folder / {"is new": "adapter_config.json"}.get(what, "generation_config.json")
+    file = folder / {"is new": "bpe.codes"}.get(what, "generation_config.json")
     if what == "is gone":
         file.unlink()
     else:
