@@ -227,13 +227,11 @@ def test_a_name_that_is_no_text(pairs: pd.DataFrame, tmp_path: Path) -> None:
     odd.write_text(pairs.to_json(orient="records", lines=True))
     main([str(odd), "--out", str(tmp_path / "out"), *FAST])
     title, _ = (tmp_path / "out/report.md").read_text().split("\n", 1)
-    assert title == "# Audit of b\\udcff c.parquet"
+    assert title == "# Audit of b\\udcff c.jsonl"
     assert (tmp_path / "out/audit.json").is_file()
 
 
-def test_what_cannot_be_written_whole_changes_nothing(
-    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_cannot_be_written_whole_changes_nothing(file: Path, tmp_path: Path) -> None:
     """Whichever file it is, in a new folder and in one of an earlier audit."""
     whole, new = tmp_path / "whole", tmp_path / "new"
     given = read_given_pairs([file])
@@ -254,7 +252,7 @@ def test_what_cannot_be_written_whole_changes_nothing(
         assert {path.name: path.read_bytes() for path in whole.iterdir()} == before
         assert list(new.iterdir()) == []
     (new / "report.md").mkdir()
-    with pytest.raises(UserError, match="report.md is a folder: move it away"):
+    with pytest.raises(UserError, match=r"report\.md is a folder: move it away"):
         result.write(new, title="third")
     assert [path.name for path in new.iterdir()] == ["report.md"]
 
