@@ -107,7 +107,7 @@ def _outs(repo: Any) -> Iterator[Any]:
         if not out.hash_info:
             name = out.stage.addressing
             raise UserError(
-                f"{name} has no hash of {out}: run `dvc commit {name}`"
+                f"{name} has no hash of {out}: run `dvc commit --force {name}`"
                 if out.stage.is_data_source
                 else f"{name} has no entry of {out} in dvc.lock: run `dvc repro`"
             )
@@ -208,7 +208,7 @@ def _of_nowhere(cache: Any, oid: str, copy: _Copy) -> str:
     name = out.stage.addressing
     moved = f"move {place} away, then " if Path(place).exists() else ""
     remedy = (
-        f"put a whole copy of {out} back into the workspace and `dvc commit {name}`"
+        f"put a whole copy of {out} back into the workspace and `dvc commit --force {name}`"
         if out.stage.is_data_source
         else f"`dvc repro --force --single-item {name}` makes it anew"
     )
