@@ -70,15 +70,35 @@ class Audited:
     def write(self, folder: Path | str, *, title: str) -> None:
         """Write audit.json, report.md, the tables and the reward into a folder.
 
-        Files of other names that are there stay as they are. audit.json comes last.
+        Files of other names that are there stay as they are. Nothing of an earlier audit goes
+        before all of this one is written; audit.json comes last.
+
+        Raises:
+            UserError: a folder has the name of one of the files.
         """
         folder = Path(folder)
+        temporary = folder / "audit.tmp"  # within: beside it may be another disk, or read-only
+        remove(temporary)
+        try:
+            self._write_files(temporary, title)
+            names = sorted(path.name for path in temporary.iterdir())
+            for name in names:
+                if (folder / name).is_dir():
+                    raise UserError(f"{folder / name} is a folder: move it away or name another")
+            remove(folder / "audit.json")  # it says that the rest is whole
+            for name in sorted(names, key="audit.json".__eq__):
+                (temporary / name).replace(folder / name)
+        finally:
+            remove(temporary)
+
+    def _write_files(self, folder: Path, title: str) -> None:
         measured = self.measured
-        remove(folder / "audit.json")  # of an earlier audit: it says that the rest is whole
         write_table(measured.objectives, folder / "objectives.parquet", FOUND_OBJECTIVES)
         write_table(measured.margins, folder / "margins.parquet", MARGINS)
         write_table(measured.examples, folder / "examples.parquet", EXAMPLES)
         self.reward.save(folder / "reward.json")
+        # A file's name may have bytes that are no text, and breaks of lines.
+        title = " ".join(title.encode(errors="backslashreplace").decode().split())
         report = markdown(self.report, measured.examples, measured.margins, title=title)
         _write_text(report, folder / "report.md")
         write_json(self.report, folder / "audit.json")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 INTERRUPTED = "interrupted: what was finished is kept, run it again to go on"
 _LONGEST = 1000  # characters of a message
+_NEXT = "\nerror: "
 
 
 class UserError(Exception):
@@ -74,12 +75,15 @@ def _line(error: BaseException | None) -> str | None:
 
 
 def _shortened(message: str) -> str:
-    """Of a message that is too long the last lines, or the middle of its line, are left out."""
+    """Of a message that is too long the last lines, or the middle of its line, are left out.
+
+    Several things that are wrong have a line each, which all begin alike.
+    """
     lines = message.splitlines()
-    while len(lines) > 1 and sum(map(len, lines)) + len(lines) > _LONGEST - 20:
+    while len(lines) > 1 and sum(len(_NEXT) + len(line) for line in lines) > _LONGEST - 30:
         lines.pop()
     left = len(message.splitlines()) - len(lines)
-    text = "\n".join([*lines, *([f"... and {left} more"] if left else [])])
+    text = _NEXT.join([*lines, *([f"... and {left} more"] if left else [])])
     half = _LONGEST // 2 - 4
     return text if len(text) <= _LONGEST else f"{text[:half]} [...] {text[-half:]}"
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from inverse_rlhf.audit import audit, load_reward, main
 from inverse_rlhf.audit_params import load_audit_params, settings_of
 from inverse_rlhf.data.given_pairs import read_given_pairs
+from inverse_rlhf.errors import UserError
 
 FAST = ["--set", "runs=10", "--set", "null_runs=40", "--set", "resamples=100"]
 WORDS = [
@@ -220,6 +222,41 @@ def test_other_files_of_the_folder_stay(file: Path, tmp_path: Path) -> None:
     assert (out / "mine.txt").read_text() == "mine"
 
 
+def test_a_name_that_is_no_text(pairs: pd.DataFrame, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"b\xff\nc.jsonl")
+    odd.write_text(pairs.to_json(orient="records", lines=True))
+    main([str(odd), "--out", str(tmp_path / "out"), *FAST])
+    title, _ = (tmp_path / "out/report.md").read_text().split("\n", 1)
+    assert title == "# Audit of b\\udcff c.jsonl"
+    assert (tmp_path / "out/audit.json").is_file()
+
+
+def test_what_cannot_be_written_whole_changes_nothing(file: Path, tmp_path: Path) -> None:
+    """Whichever file it is, in a new folder and in one of an earlier audit."""
+    whole, new = tmp_path / "whole", tmp_path / "new"
+    given = read_given_pairs([file])
+    settings = settings_of(load_audit_params(), {"runs": 10, "null_runs": 20}, "test")
+    result = audit(given.table, settings)
+    result.write(whole, title="first")
+    before = {path.name: path.read_bytes() for path in whole.iterdir()}
+    sizes = sorted({len(content) for content in before.values()})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for size in sizes:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1, hard))
+        try:
+            for folder in (whole, new):
+                with pytest.raises(OSError, match="too large"):
+                    result.write(folder, title="second")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert {path.name: path.read_bytes() for path in whole.iterdir()} == before
+        assert list(new.iterdir()) == []
+    (new / "report.md").mkdir()
+    with pytest.raises(UserError, match=r"report\.md is a folder: move it away"):
+        result.write(new, title="third")
+    assert [path.name for path in new.iterdir()] == ["report.md"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -258,6 +295,16 @@ def test_bad_input_is_one_line(
     assert line in error
     assert len(error.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_every_line_of_an_error_begins_alike(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([str(file), "--out", str(tmp_path / "out"), "--set", "splits={}"])
+    lines = capsys.readouterr().err.splitlines()
+    keys = ("irl", "valid", "test")
+    assert lines == [f"error: audit.splits.{key} is missing in --set: add it" for key in keys]
 
 
 def test_too_few_prompts_are_refused(pairs: pd.DataFrame, tmp_path: Path) -> None:

@@ -126,10 +126,11 @@ def test_long_messages_are_shortened(capfd: pytest.CaptureFixture[str]) -> None:
     _, text = ended(raising(UserError("\n".join(f"key_{i} is wrong" for i in range(500)))), capfd)
     lines = text.splitlines()
     assert lines[0] == "error: key_0 is wrong"
-    assert lines[-1] == f"... and {500 - len(lines) + 1} more"
+    assert lines[-1] == f"error: ... and {500 - len(lines) + 1} more"
+    assert all(line.startswith("error: ") for line in lines)
     assert 900 < len(text) <= 1010
     _, short = ended(raising(UserError("one\ntwo")), capfd)
-    assert short == "error: one\ntwo\n"
+    assert short == "error: one\nerror: two\n"
 
 
 @contextlib.contextmanager

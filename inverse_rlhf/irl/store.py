@@ -141,13 +141,17 @@ def open_store(folder: Path, key: str) -> Iterator[RunStore]:
         UserError: another process is at work on this problem.
     """
     own = folder / key
-    own.mkdir(parents=True, exist_ok=True)
-    with (own / "lock").open("a") as lock:
-        if not _taken(lock):
-            raise UserError(f"{own}: another process fits these runs: wait until it has ended")
-        for other in folder.iterdir():
-            if other != own:
-                _forget(other)
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        # One process at a time opens and forgets: no lock is looked for in a store that goes.
+        with (folder / "lock").open("a") as opening:
+            fcntl.flock(opening, fcntl.LOCK_EX)
+            own.mkdir(exist_ok=True)
+            if not _taken(held.enter_context((own / "lock").open("a"))):
+                raise UserError(f"{own}: another process fits these runs: wait until it has ended")
+            for other in folder.iterdir():
+                if other != own:
+                    _forget(other)
         yield RunStore(own, key)
 
 

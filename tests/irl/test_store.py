@@ -107,7 +107,7 @@ def test_stores_in_use_are_nobody_elses(tmp_path: Path) -> None:
         ):
             pass
     with open_store(tmp_path, "three"):
-        assert [path.name for path in tmp_path.iterdir()] == ["three"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["lock", "three"]
 
 
 def test_a_killed_process_leaves_its_store_to_others(tmp_path: Path) -> None:
@@ -120,6 +120,34 @@ def test_a_killed_process_leaves_its_store_to_others(tmp_path: Path) -> None:
     assert (tmp_path / "one").is_dir()
     with open_store(tmp_path, "one"):
         pass
+
+
+OPENING = """
+import os, sys
+from pathlib import Path
+from inverse_rlhf.irl.store import open_store
+folder, name = Path(sys.argv[1]), sys.argv[2]
+for number in range(300):
+    with open_store(folder, f"{name}{number % 3}"):
+        lock = folder / f"{name}{number % 3}/lock"
+        assert any(os.path.samestat(os.stat(f"/proc/self/fd/{fd}"), lock.stat())
+                   for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}"))
+"""
+
+
+def test_processes_open_stores_at_once(tmp_path: Path) -> None:
+    """Each has its own, with a lock that others find: a file that is still there."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", OPENING, str(tmp_path), name],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in "abc"
+    ]
+    assert [process.communicate()[1] for process in started] == ["", "", ""]
 
 
 def test_a_damaged_file_is_a_missing_run(tmp_path: Path) -> None:
@@ -276,4 +304,4 @@ def test_another_learning_rate_fits_everything_again(
     once = fitted_runs.copy()
     fit_in("runs", settings.model_copy(update={"lr": 0.02}))
     assert fitted_runs == 2 * once
-    assert len(list((tmp_path / "runs").iterdir())) == 1  # the other problem's runs are gone
+    assert len(list((tmp_path / "runs").glob("*/"))) == 1  # the other problem's runs are gone

@@ -63,14 +63,96 @@ def test_what_dvc_leaves_out_is_sent(project: Path, tmp_path: Path) -> None:
     assert sorted(path.read_text() for path in pulled.iterdir()) == ["1\n", "2\n", "3\n"]
 
 
+def damage(*paths: Path) -> None:
+    for path in paths:
+        path.write_text("[]")
+
+
+def list_of(folder: Path) -> Path:
+    """The list of a folder's files, writable."""
+    (path,) = folder.rglob("*.dir")
+    path.chmod(0o644)
+    return path
+
+
+def refused(project: Path) -> str:
+    result = execute(project, *PUSH, check=False)
+    assert result.returncode == 2, result.stderr
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+def test_a_damaged_list_is_healed(project: Path, tmp_path: Path) -> None:
+    """In the cache, on the remote, and in both, where the workspace still has the files."""
+    store, cache = tmp_path / "store", project / ".dvc/cache/files"
+    whole, cached = objects(store), objects(cache)
+    said = "all 5 objects are on the remote as they should be"
+    damage(list_of(cache))
+    stored(store, b"1\n").unlink()
+    assert execute(project, *PUSH).stdout == f"{said}, 1 of them sent again\n"
+    assert (objects(store), objects(cache)) == (whole, cached)
+    damage(list_of(store))
+    assert execute(project, *PUSH).stdout == f"{said}, 1 of them sent again\n"
+    damage(list_of(store), list_of(cache))
+    assert execute(project, *PUSH).stdout == f"{said}, 1 of them sent again\n"
+    assert (objects(store), objects(cache)) == (whole, cached)
+    damage(list_of(store), list_of(cache))
+    (project / "models/1").unlink()
+    line = refused(project)
+    assert ".dir of models is whole neither on the remote nor" in line
+    assert f"move {list_of(cache)} away, then `dvc repro --force --single-item make`" in line
+
+
+def test_a_whole_copy_of_the_workspace_is_sent(project: Path, tmp_path: Path) -> None:
+    store, cache = tmp_path / "store", project / ".dvc/cache/files"
+    whole, cached = objects(store), objects(cache)
+    damage(stored(cache, b"one\n"), stored(cache, b"2\n"))
+    for content in (b"one\n", b"2\n"):
+        stored(store, content).unlink()
+    assert ", 2 of them sent again" in execute(project, *PUSH).stdout
+    assert (objects(store), objects(cache)) == (whole, cached)
+    assert (project / "table").read_text() == "one\n"
+
+
 def test_what_is_nowhere_whole_is_one_line(project: Path, tmp_path: Path) -> None:
     name = hashlib.md5(b"one\n").hexdigest()
-    for folder in (tmp_path / "store", project / ".dvc/cache"):
-        stored(folder, b"one\n").write_text("damaged")
-    result = execute(project, *PUSH, check=False)
-    assert result.returncode == 2
-    (line,) = result.stderr.splitlines()
-    assert line.startswith(f"error: {name} of table, one of 5 objects, is whole neither on the")
+    damage(stored(tmp_path / "store", b"one\n"), project / "table")
+    cached = stored(project / ".dvc/cache", b"one\n")
+    damage(cached)
+    cached.chmod(0o444)  # as DVC protects it, and then takes it for whole
+    line = refused(project)
+    assert line.startswith(f"error: {name} of table is whole neither on the remote nor in the")
+    assert line.endswith(
+        f": move {cached} away, then `dvc repro --force --single-item make` makes it anew"
+    )
+    cached.rename(tmp_path / "away")
+    execute(project, "dvc", "repro", "-q", "--force", "--single-item", "make")
+    assert "sent again" in execute(project, *PUSH).stdout
+
+
+def test_a_file_of_ones_own_is_not_made_anew(project: Path, tmp_path: Path) -> None:
+    own = project / "own"
+    own.write_text("own")
+    execute(project, "dvc", "add", "-q", "own")
+    damage(own)
+    cached = stored(project / ".dvc/cache", b"own")
+    cached.unlink()
+    advice = "put a whole copy of own back into the workspace and `dvc commit --force own.dvc`"
+    assert refused(project).endswith(f"in the workspace: {advice}")
+    own.write_text("own")
+    execute(project, "dvc", "commit", "-q", "--force", "own.dvc")
+    assert execute(project, *PUSH).stdout.startswith("all 6 objects are on the remote")
+
+
+def test_an_output_without_a_hash_is_refused(project: Path) -> None:
+    (project / "dvc.lock").unlink()
+    assert refused(project) == "error: make has no entry of models in dvc.lock: run `dvc repro`"
+
+
+def test_a_remote_that_needs_a_library_is_one_line(project: Path) -> None:
+    execute(project, "dvc", "remote", "modify", "store", "url", "s3://bucket/folder")
+    line = refused(project)
+    assert line.startswith("error: nothing is verified: ")
 
 
 def test_without_a_remote_it_is_one_line(project: Path) -> None:
