@@ -26,7 +26,7 @@ def text_ids(
         limit: most tokens of a text, all included; of a longer one the end goes, or the beginning
             where that is the tokenizer's `truncation_side`.
     """
-    opening, closing = _around(texts, tokenizer)
+    opening, closing = around(texts, tokenizer)
     rows = _inner_ids(texts, tokenizer)
     if limit is not None:
         room = max(limit - len(opening) - len(closing), 0)
@@ -40,21 +40,28 @@ def prompt_ids(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> li
 
     What follows a closing token is the beginning of another text.
     """
-    opening, _ = _around(prompts, tokenizer)
+    opening, _ = around(prompts, tokenizer)
     return [[*opening, *row] for row in _inner_ids(prompts, tokenizer)]
 
 
-def _around(
+def around(
     texts: Sequence[str], tokenizer: PreTrainedTokenizerBase
 ) -> tuple[list[int], list[int]]:
-    """The tokens that a tokenizer puts before and after any text, one of beginning at most."""
+    """The tokens that a tokenizer puts before and after any text, one of beginning at most.
+
+    Args:
+        texts: that it has tokens for, should it have none for the letter a.
+    """
     for text in ("a", *texts):  # the first that has tokens
         inner = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         if inner:
             break
-    whole: list[int] = tokenizer(text, verbose=False)["input_ids"]
-    start = next(n for n in range(len(whole)) if whole[n : n + len(inner)] == inner) if inner else 0
-    opening, closing = whole[:start], whole[start + len(inner) :]
+    whole = tokenizer(text, return_special_tokens_mask=True, verbose=False)
+    ids, added, size = whole["input_ids"], whole["special_tokens_mask"], len(inner)
+    places = [n for n in range(len(ids) - size + 1) if ids[n : n + size] == inner]
+    # An unknown word may have the same token as what opens or closes a text.
+    start = min(places, key=lambda n: sum(added[n : n + size]))
+    opening, closing = ids[:start], ids[start + size :]
     while opening[:2] == [tokenizer.bos_token_id] * 2:
         opening = opening[1:]
     return opening, closing

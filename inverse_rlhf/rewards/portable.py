@@ -15,7 +15,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from inverse_rlhf.files import write_json
 from inverse_rlhf.models.checkpoints import Model
-from inverse_rlhf.models.reading import encode, pad, text_ids
+from inverse_rlhf.models.reading import around, encode, pad, text_ids
 
 LABEL = "reward"
 # A conversation is scored as what is said in it, one message after the other.
@@ -125,13 +125,9 @@ def _write_tokenizer(tokenizer: PreTrainedTokenizerBase, body: Model, folder: Pa
 
 def _open_and_close(tokenizer: PreTrainedTokenizerBase, backend: Any) -> None:
     """Have the tokenizer put around a text what `text_ids` does, where it would put more."""
-    [wanted], found = text_ids(["a"], tokenizer), tokenizer("a")["input_ids"]
-    if wanted == found:
+    if text_ids(_TEXTS, tokenizer) == tokenizer(list(_TEXTS))["input_ids"]:
         return
-    inner = tokenizer("a", add_special_tokens=False)["input_ids"]
-    start = next(n for n in range(len(wanted)) if wanted[n : n + len(inner)] == inner)
-    around = wanted[:start], wanted[start + len(inner) :]
-    opening, closing = (tokenizer.convert_ids_to_tokens(ids) for ids in around)
+    opening, closing = map(tokenizer.convert_ids_to_tokens, around(_TEXTS, tokenizer))
     backend.post_processor = processors.TemplateProcessing(
         single=[*opening, "$A", *closing],
         special_tokens=[
