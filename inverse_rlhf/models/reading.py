@@ -218,19 +218,24 @@ def pad(
 
 
 def map_texts(
-    function: Callable[[BatchEncoding], torch.Tensor], encoded: BatchEncoding, model: Model
+    function: Callable[[BatchEncoding], torch.Tensor],
+    encoded: BatchEncoding,
+    model: Model,
+    *,
+    padded: bool = True,
 ) -> np.ndarray:
     """Apply `function` without gradients to batches of texts of like length.
 
     Args:
         function: right-padded batch of b texts -> tensor of shape (b, ...).
+        padded: whether texts of unlike lengths may be in one batch.
 
     Returns:
         float32 array of shape (texts, ...), in the order of the texts.
     """
     outputs: np.ndarray | None = None
     model.module.eval()
-    for rows in by_length(encoded["input_ids"], model.compute.batch_size):
+    for rows in by_length(encoded["input_ids"], model.compute.batch_size, padded=padded):
         with torch.no_grad(), model.autocast():
             values = function(pad(encoded, rows, model)).float().cpu().numpy()
         if outputs is None:
@@ -240,17 +245,21 @@ def map_texts(
     return outputs
 
 
-def by_length(ids: Sequence[Sequence[int]], batch_size: int) -> Iterator[np.ndarray]:
+def by_length(
+    ids: Sequence[Sequence[int]], batch_size: int, *, padded: bool = True
+) -> Iterator[np.ndarray]:
     """Row numbers of all texts, in batches of texts of like length, the shortest first.
 
-    A batch also ends where a text is a quarter longer than its shortest, once it is worth a call.
+    A batch also ends where a text is a quarter longer than its shortest, once it is worth a call;
+    or, where nothing may be padded, with any longer text.
     """
+    longest, worth = (1.25, _WORTH_A_CALL) if padded else (1, 1)
     lengths = np.array([len(row) for row in ids], dtype=np.int64)
     order = np.argsort(lengths, kind="stable")
     ascending = lengths[order]
     start = 0
     while start < len(order):
-        like = np.searchsorted(ascending, 1.25 * ascending[start], side="right")
-        end = min(max(like, start + _WORTH_A_CALL), start + batch_size)
+        like = np.searchsorted(ascending, longest * ascending[start], side="right")
+        end = min(max(like, start + worth), start + batch_size)
         yield order[start:end]
         start = end
