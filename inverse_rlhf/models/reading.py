@@ -44,9 +44,7 @@ def prompt_ids(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> li
     return [[*opening, *row] for row in _inner_ids(prompts, tokenizer)]
 
 
-def around(
-    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase
-) -> tuple[list[int], list[int]]:
+def around(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
     """The tokens that a tokenizer puts before and after any text, one of beginning at most.
 
     Args:
@@ -74,7 +72,7 @@ def _inner_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list
     rows: list[list[int]] = tokenizer(
         list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False
     )["input_ids"]
-    special = _special_ids(tokenizer)
+    special = special_ids(tokenizer)
 
     # Unigram models find special tokens among their pieces.
     @cache
@@ -91,7 +89,7 @@ def _inner_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list
     ]
 
 
-def _special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Tokens that stand for no text; the unknown token does."""
     added = tokenizer.added_tokens_decoder.items()
     special = {number for number, token in added if token.special}
