@@ -104,7 +104,7 @@ class Model:
         config = self.module.config.get_text_config()
         names = ("max_position_embeddings", "max_seq_len")
         limits = [getattr(config, name, None) for name in names]
-        limit = min((int(limit) for limit in limits if limit), default=1_000_000)
+        limit = min((int(limit) for limit in limits if limit and int(limit) > 0), default=1_000_000)
         padding = _position_of_padding(self.module)
         return limit if padding is None else limit - padding - 1
 
@@ -170,7 +170,8 @@ def load(
     if broken:
         raise UserError(f"{name} is broken: its weights {broken[0]} are not finite")
     _check_vocabulary(model, tokenizer, name)
-    _set_padding(model, tokenizer, name)
+    # Some classifiers find the end of a text by the padding token that they were trained with.
+    _set_padding(model, tokenizer, name, keeps_own=kind == "classifier" and not config)
     if not trust_remote_code:  # what is saved names no code that it was not read by
         vars(model.config).pop("auto_map", None)
         tokenizer.init_kwargs.pop("auto_map", None)
@@ -525,8 +526,12 @@ def _position_of_padding(module: PreTrainedModel) -> int | None:
     return None
 
 
-def _set_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
-    """Have tokenizer and configuration pad with the same token."""
+def _set_padding(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str, *, keeps_own: bool
+) -> None:
+    """Have the tokenizer pad, and, unless the model keeps its own padding token, the configuration
+    with the same token.
+    """
     position = _position_of_padding(model)
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None and position is None:
@@ -540,6 +545,8 @@ def _set_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, nam
             "to that token"
         )
     tokenizer.clean_up_tokenization_spaces = False
+    if keeps_own and position is None:
+        return
     for config in (model.config, model.config.get_text_config()):
         config.pad_token_id = tokenizer.pad_token_id
 

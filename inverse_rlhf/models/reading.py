@@ -26,7 +26,7 @@ def text_ids(
         limit: most tokens of a text, all included; of a longer one the end goes, or the beginning
             where that is the tokenizer's `truncation_side`.
     """
-    opening, closing = _around(texts, tokenizer)
+    opening, closing = around(texts, tokenizer)
     rows = _inner_ids(texts, tokenizer)
     if limit is not None:
         room = max(limit - len(opening) - len(closing), 0)
@@ -40,21 +40,26 @@ def prompt_ids(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> li
 
     What follows a closing token is the beginning of another text.
     """
-    opening, _ = _around(prompts, tokenizer)
+    opening, _ = around(prompts, tokenizer)
     return [[*opening, *row] for row in _inner_ids(prompts, tokenizer)]
 
 
-def _around(
-    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase
-) -> tuple[list[int], list[int]]:
-    """The tokens that a tokenizer puts before and after any text, one of beginning at most."""
+def around(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """The tokens that a tokenizer puts before and after any text, one of beginning at most.
+
+    Args:
+        texts: that it has tokens for, should it have none for the letter a.
+    """
     for text in ("a", *texts):  # the first that has tokens
         inner = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         if inner:
             break
-    whole: list[int] = tokenizer(text, verbose=False)["input_ids"]
-    start = next(n for n in range(len(whole)) if whole[n : n + len(inner)] == inner) if inner else 0
-    opening, closing = whole[:start], whole[start + len(inner) :]
+    whole = tokenizer(text, return_special_tokens_mask=True, verbose=False)
+    ids, added, size = whole["input_ids"], whole["special_tokens_mask"], len(inner)
+    places = [n for n in range(len(ids) - size + 1) if ids[n : n + size] == inner]
+    # An unknown word may have the same token as what opens or closes a text.
+    start = min(places, key=lambda n: sum(added[n : n + size]))
+    opening, closing = ids[:start], ids[start + size :]
     while opening[:2] == [tokenizer.bos_token_id] * 2:
         opening = opening[1:]
     return opening, closing
@@ -67,7 +72,7 @@ def _inner_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list
     rows: list[list[int]] = tokenizer(
         list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False
     )["input_ids"]
-    special = _special_ids(tokenizer)
+    special = special_ids(tokenizer)
 
     # Unigram models find special tokens among their pieces.
     @cache
@@ -84,7 +89,7 @@ def _inner_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list
     ]
 
 
-def _special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Tokens that stand for no text; the unknown token does."""
     added = tokenizer.added_tokens_decoder.items()
     special = {number for number, token in added if token.special}
@@ -211,19 +216,24 @@ def pad(
 
 
 def map_texts(
-    function: Callable[[BatchEncoding], torch.Tensor], encoded: BatchEncoding, model: Model
+    function: Callable[[BatchEncoding], torch.Tensor],
+    encoded: BatchEncoding,
+    model: Model,
+    *,
+    padded: bool = True,
 ) -> np.ndarray:
     """Apply `function` without gradients to batches of texts of like length.
 
     Args:
         function: right-padded batch of b texts -> tensor of shape (b, ...).
+        padded: whether texts of unlike lengths may be in one batch.
 
     Returns:
         float32 array of shape (texts, ...), in the order of the texts.
     """
     outputs: np.ndarray | None = None
     model.module.eval()
-    for rows in by_length(encoded["input_ids"], model.compute.batch_size):
+    for rows in by_length(encoded["input_ids"], model.compute.batch_size, padded=padded):
         with torch.no_grad(), model.autocast():
             values = function(pad(encoded, rows, model)).float().cpu().numpy()
         if outputs is None:
@@ -233,17 +243,21 @@ def map_texts(
     return outputs
 
 
-def by_length(ids: Sequence[Sequence[int]], batch_size: int) -> Iterator[np.ndarray]:
+def by_length(
+    ids: Sequence[Sequence[int]], batch_size: int, *, padded: bool = True
+) -> Iterator[np.ndarray]:
     """Row numbers of all texts, in batches of texts of like length, the shortest first.
 
-    A batch also ends where a text is a quarter longer than its shortest, once it is worth a call.
+    A batch also ends where a text is a quarter longer than its shortest, once it is worth a call;
+    or, where nothing may be padded, with any longer text.
     """
+    longest, worth = (1.25, _WORTH_A_CALL) if padded else (1, 1)
     lengths = np.array([len(row) for row in ids], dtype=np.int64)
     order = np.argsort(lengths, kind="stable")
     ascending = lengths[order]
     start = 0
     while start < len(order):
-        like = np.searchsorted(ascending, 1.25 * ascending[start], side="right")
-        end = min(max(like, start + _WORTH_A_CALL), start + batch_size)
+        like = np.searchsorted(ascending, longest * ascending[start], side="right")
+        end = min(max(like, start + worth), start + batch_size)
         yield order[start:end]
         start = end

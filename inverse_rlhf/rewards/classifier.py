@@ -1,7 +1,9 @@
 """The toxicity part of the true reward: a classifier's log-odds."""
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -11,7 +13,7 @@ from transformers import BatchEncoding, PreTrainedConfig
 
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.models.checkpoints import Model
-from inverse_rlhf.models.reading import encode, map_texts
+from inverse_rlhf.models.reading import encode, map_texts, pad
 
 # Labels of Jigsaw's two challenges, any number of which a comment has, and names for none of them.
 _JIGSAW = {
@@ -19,6 +21,10 @@ _JIGSAW = {
     *("identity_hate", "identity_attack", "sexual_explicit"),
 }
 _CLEAN = re.compile("(non|not|no|none|clean|neutral|normal|safe|civil|ok|okay)(_|$)|nontoxic")
+# Texts of unlike lengths, to see whether a classifier reads padding.
+_TEXTS = ("a word", "a few words of text, one after the other", "and one, then another; " * 6)
+_NOTICED = 1e-3  # of what tells the texts apart
+_ROUNDING = 1e-6
 
 
 @runtime_checkable
@@ -79,18 +85,70 @@ class ClassifierReward:
         name = f"{config.id2label[self.toxic_label]!r}, output {self.toxic_label}"
         how = "by softmax" if self._softmax else kind
         self.head = f"{name} of {config.num_labels}, {how}, higher is {higher_is}"
+        self._padded = _ignores_padding(model)
 
     def score(self, texts: Sequence[str]) -> np.ndarray:
-        """Rewards, float32 of shape (texts,)."""
-        return map_texts(self._rewards, encode(texts, self.model), self.model)
+        """Rewards, float32 of shape (texts,): of each text what it has alone."""
+        encoded = encode(texts, self.model)
+        return map_texts(self._rewards, encoded, self.model, padded=self._padded)
 
     def _rewards(self, batch: BatchEncoding) -> torch.Tensor:
-        logits = self.model.module(**batch).logits.float()
+        logits = _logits(self.model, batch)
         output = logits[:, self.toxic_label]
         if self._softmax:
             others = torch.arange(logits.shape[1], device=logits.device) != self.toxic_label
             output = output - logits[:, others].logsumexp(1)
         return self._sign * (output - self.neutral)
+
+
+def _logits(model: Model, batch: BatchEncoding) -> torch.Tensor:
+    """The outputs for right-padded texts, float32 of shape (texts, outputs).
+
+    Causal classifiers read the last token that is not the configured padding token, by its number,
+    and, where none is configured, the last token, of one text at a time.
+    """
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    own = model.module.config.get_text_config().pad_token_id
+    rows = range(model.module.get_input_embeddings().weight.shape[0])
+    token = own
+    if own not in rows:
+        ends = set(ids.gather(1, (mask.sum(1, keepdim=True) - 1).clamp(min=0)).flatten().tolist())
+        candidates = itertools.chain([model.tokenizer.pad_token_id], rows)
+        token = next(token for token in candidates if token not in ends)
+    inputs = {**batch, "input_ids": ids.masked_fill(mask == 0, token)}
+    with _padding_token(model, token):
+        logits: torch.Tensor = model.module(**inputs).logits
+    return logits.float()
+
+
+@contextmanager
+def _padding_token(model: Model, token: int) -> Iterator[None]:
+    """Have the configuration name a padding token for a while."""
+    config = model.module.config
+    parts = (config, config.get_text_config())
+    before = [part.pad_token_id for part in parts]
+    for part in parts:
+        part.pad_token_id = token
+    try:
+        yield
+    finally:
+        for part, own in zip(parts, before, strict=True):
+            part.pad_token_id = own
+
+
+@torch.no_grad()
+def _ignores_padding(model: Model) -> bool:
+    """Whether texts of unlike lengths in one batch have the outputs that each has alone."""
+    model.module.eval()
+    encoded = encode(_TEXTS, model)
+    rows = [row for row, ids in enumerate(encoded["input_ids"]) if ids]
+    if len({len(encoded["input_ids"][row]) for row in rows}) < 2:
+        return False  # it cannot be seen
+    together = _logits(model, pad(encoded, rows, model))
+    alone = torch.cat([_logits(model, pad(encoded, [row], model)) for row in rows])
+    spread = (alone.amax(0) - alone.amin(0)).max()
+    allowed = _NOTICED * spread + _ROUNDING * (1 + alone.abs().max())
+    return bool((together - alone).abs().max() <= allowed)
 
 
 def _exclude_each_other(config: PreTrainedConfig) -> bool:

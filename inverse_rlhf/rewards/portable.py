@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import processors
-from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+from tokenizers import Tokenizer, processors
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
+from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import write_json
 from inverse_rlhf.models.checkpoints import Model
-from inverse_rlhf.models.reading import encode, pad, text_ids
+from inverse_rlhf.models.reading import around, encode, pad, special_ids, text_ids
 
 LABEL = "reward"
 # A conversation is scored as what is said in it, one message after the other.
 CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 _PADDING = "<|padding|>"  # known to tokenizers of GPT-NeoX, which name none
 _TEXTS = ("a few words of text, one after the other", "a word")
+_LAST = 100  # tokens
 _ROUNDING = 1e-3
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "cls_token", "mask_token")
 # Of a tokenizer's configuration; the rest is in tokenizer.json, or of how it was loaded.
@@ -33,14 +35,18 @@ def write_classifier(body: Model, folder: Path) -> None:
 
     The weights are those of `body`, with one more embedding where padding needs a token of its own
     and none is free.
+
+    Raises:
+        UserError: the tokenizer, read again, reads texts otherwise.
     """
     tokenizer = copy.deepcopy(body.tokenizer)
     rows = body.module.get_input_embeddings().weight.shape[0]
     if _ends_texts(tokenizer):
-        tokenizer.add_special_tokens({"pad_token": _PADDING})
+        _add_padding(tokenizer)
     needed = max(rows, int(tokenizer.pad_token_id) + 1)
     body.module.save_pretrained(folder, state_dict=_with_rows(body, needed))
     _write_tokenizer(tokenizer, body, folder)
+    _check_tokenizer(folder, body.tokenizer)
     changes = {
         "id2label": {"0": LABEL},
         "label2id": {LABEL: 0},
@@ -84,6 +90,42 @@ def _ends_texts(tokenizer: PreTrainedTokenizerBase) -> bool:
     return tokenizer.pad_token_id in pieces["input_ids"]
 
 
+def _add_padding(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Have a token of its own for padding, whose number no other token has.
+
+    A tokenizer numbers a new token by how many it has, which is another one's number where some
+    are left out. There the token is first made a word of the vocabulary.
+    """
+    known = tokenizer.get_vocab()
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    before = None if backend is None else backend.to_str()
+    tokenizer.add_special_tokens({"pad_token": _PADDING})
+    taken = _PADDING not in known and tokenizer.pad_token_id in known.values()
+    if taken and before is not None:
+        written = json.loads(before)
+        written["model"]["vocab"][_PADDING] = max(known.values()) + 1
+        tokenizer._tokenizer = Tokenizer.from_str(json.dumps(written))
+        tokenizer.add_special_tokens({"pad_token": _PADDING})
+
+
+def _check_tokenizer(folder: Path, own: PreTrainedTokenizerBase) -> None:
+    """Check that the tokenizer in a folder reads texts as the reward's own does, no padding among
+    them: some words, and its last tokens.
+    """
+    special = special_ids(own) | {own.unk_token_id}
+    last = [token for token in sorted(own.get_vocab().values())[-_LAST:] if token not in special]
+    texts = [*_TEXTS, *(own.decode([token]) for token in last)]
+    written = AutoTokenizer.from_pretrained(folder)
+    found = written(texts)["input_ids"]
+    for text, expected, ids in zip(texts, text_ids(texts, own), found, strict=True):
+        if ids != expected or written.pad_token_id in ids:
+            raise UserError(
+                f"the reward's tokenizer cannot be written for others: {text!r} is {expected} by "
+                f"it, and {ids} once it is read again, where {written.pad_token_id} pads: take "
+                "another tokenizer, or irl.pooling: mean"
+            )
+
+
 def _with_rows(body: Model, rows: int) -> dict[str, torch.Tensor]:
     """The weights, with as many token embeddings; those that are new are 0."""
     state = body.module.state_dict()
@@ -125,13 +167,9 @@ def _write_tokenizer(tokenizer: PreTrainedTokenizerBase, body: Model, folder: Pa
 
 def _open_and_close(tokenizer: PreTrainedTokenizerBase, backend: Any) -> None:
     """Have the tokenizer put around a text what `text_ids` does, where it would put more."""
-    [wanted], found = text_ids(["a"], tokenizer), tokenizer("a")["input_ids"]
-    if wanted == found:
+    if text_ids(_TEXTS, tokenizer) == tokenizer(list(_TEXTS))["input_ids"]:
         return
-    inner = tokenizer("a", add_special_tokens=False)["input_ids"]
-    start = next(n for n in range(len(wanted)) if wanted[n : n + len(inner)] == inner)
-    around = wanted[:start], wanted[start + len(inner) :]
-    opening, closing = (tokenizer.convert_ids_to_tokens(ids) for ids in around)
+    opening, closing = map(tokenizer.convert_ids_to_tokens, around(_TEXTS, tokenizer))
     backend.post_processor = processors.TemplateProcessing(
         single=[*opening, "$A", *closing],
         special_tokens=[

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers import processors
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
 
 from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.models.reading import (
@@ -71,6 +72,22 @@ def test_one_token_of_beginning() -> None:
     for rows in (prompt_ids(["a map", "<s>a"], tokenizer), text_ids(["a map", "<s>a"], tokenizer)):
         assert [row.count(1) for row in rows] == [1, 1]
         assert [row[0] for row in rows] == [1, 1]
+
+
+def test_what_opens_a_text_may_be_the_unknown_token() -> None:
+    """It knows no letter a."""
+    words = Tokenizer(models.WordLevel({"[U]": 0, "the": 1, "map": 2, "[E]": 3}, unk_token="[U]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.post_processor = processors.TemplateProcessing(
+        "[U] $A [E]", special_tokens=[("[U]", 0), ("[E]", 3)]
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words, bos_token="[U]", eos_token="[E]", unk_token="[U]"
+    )
+    for given in (["the map", "a", "a a"], ["a"], ["a a map"]):
+        assert text_ids(given, tokenizer) == tokenizer(given)["input_ids"]
+        assert prompt_ids(given, tokenizer) == [row[:-1] for row in text_ids(given, tokenizer)]
+    assert prompt_ids(["the map"], tokenizer) == [[0, 1, 2]]
 
 
 @pytest.mark.parametrize(

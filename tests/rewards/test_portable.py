@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tokenizers import processors
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -30,9 +30,11 @@ from benchmarks.reward_elsewhere import (
     reward_trainer,
     texts,
 )
+from inverse_rlhf.errors import UserError
 from inverse_rlhf.models.checkpoints import Model, load
 from inverse_rlhf.models.reading import encode, with_masks
 from inverse_rlhf.params import Params
+from inverse_rlhf.rewards import portable
 from inverse_rlhf.rewards.card import RewardCard
 from inverse_rlhf.rewards.model_card import model_card
 from inverse_rlhf.rewards.portable import CHAT_TEMPLATE, pads_on_either_side
@@ -261,6 +263,41 @@ def test_padding_is_no_token_that_ends_a_text(
         for row, mask in zip(whole["input_ids"], whole["attention_mask"], strict=True)
     ]
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [10, 12])
+def test_padding_has_a_number_of_its_own_where_some_are_left_out(
+    rows: int, params: Params, card: RewardCard, tmp_path: Path
+) -> None:
+    """The tokenizer has 9 tokens, and `zoo` is number 9."""
+    known = {"<e>": 0, "<u>": 1, "the": 2, "you": 3, "a": 5, "fool": 6, "map": 7, "x": 8, "zoo": 9}
+    words = Tokenizer(models.WordLevel(known, unk_token="<u>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words, eos_token="<e>", unk_token="<u>", pad_token="<e>"
+    )
+    assert len(tokenizer) == known["zoo"]
+    body = over(tokenizer, "llama", params, rows)
+    reward = write(body, card, tmp_path / "reward")
+    given = ["the map", "you a fool", "map zoo", "zoo", "the zoo map", "zoo zoo x"]
+    ours = reward.score(given)
+    for side in ("left", "right"):
+        found = padded(str(tmp_path / "reward"), given, side)
+        np.testing.assert_allclose(found, ours, atol=1e-5)
+    again = load_irl_reward(tmp_path / "reward", params.compute)
+    np.testing.assert_allclose(again.score(given), ours, atol=1e-5)
+    assert again.body is not None
+    assert again.body.tokenizer.pad_token_id == 10
+    assert tokenizer.get_vocab() == known  # the given one is as it was
+
+
+def test_a_padding_token_that_texts_have_is_refused(
+    policy_folder: Path, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = classifier("llama", policy_folder, params, change=pad_with(END))
+    monkeypatch.setattr(portable, "_PADDING", "a")
+    with pytest.raises(UserError, match="cannot be written for others: 'a few words"):
+        portable.write_classifier(body, tmp_path)
 
 
 def with_tensors(row: list[int], mask: list[int]) -> Any:
