@@ -22,7 +22,7 @@ _JIGSAW = {
 }
 _CLEAN = re.compile("(non|not|no|none|clean|neutral|normal|safe|civil|ok|okay)(_|$)|nontoxic")
 # Texts of unlike lengths, to see whether a classifier reads padding.
-_TEXTS = ("a word", "a few words of text, one after the other", "and one, then another; " * 6)
+PROBES = ("a word", "a few words of text, one after the other", "and one, then another; " * 6)
 _NOTICED = 1e-3  # of what tells the texts apart
 _ROUNDING = 1e-6
 
@@ -140,7 +140,7 @@ def _padding_token(model: Model, token: int) -> Iterator[None]:
 def _ignores_padding(model: Model) -> bool:
     """Whether texts of unlike lengths in one batch have the outputs that each has alone."""
     model.module.eval()
-    encoded = encode(_TEXTS, model)
+    encoded = encode(PROBES, model)
     rows = [row for row, ids in enumerate(encoded["input_ids"]) if ids]
     if len({len(encoded["input_ids"][row]) for row in rows}) < 2:
         return False  # it cannot be seen
