@@ -63,6 +63,11 @@ def _copied(policy: PreTrainedModel) -> Iterator[None]:
     """
 
     def copied(*_: Any, **__: Any) -> PreTrainedModel:
+        # What a recurrent block keeps of the last text has a graph, which cannot be copied.
+        for part in policy.modules():
+            for name, value in vars(part).items():
+                if isinstance(value, torch.Tensor) and value.grad_fn is not None:
+                    setattr(part, name, value.detach())
         return copy.deepcopy(policy).requires_grad_(False).eval()
 
     modules: tuple[Any, ...] = (rloo_trainer, grpo_trainer)

@@ -74,7 +74,7 @@ def test_an_untracked_file_in_an_experiments_folder_says_why(project: Path) -> N
     assert line == (
         "error: data.source: comments.csv does not exist in the temporary folder of this "
         "experiment, which has only what git or DVC tracks: `git add` or `dvc add` it, or give its "
-        "absolute path; for a hub id set a revision: a commit, tag or branch"
+        "absolute path"
     )
     execute(project, "git", "add", "comments.csv")
     assert "ran experiment" in execute(project, "dvc", "exp", "run", "--temp").stdout.lower()
