@@ -146,7 +146,7 @@ def test_a_context_without_room_is_refused(stage: Stage, tmp_path: Path) -> None
     file = save_tiny("llama", tmp_path / "mine") / "config.json"
     content = json.loads(file.read_text()) | {"max_position_embeddings": 8}
     file.write_text(json.dumps(content))
-    with pytest.raises(UserError, match="of .*mine in tokens is 8"):
+    with pytest.raises(UserError, match=r"of .*mine in tokens is 8"):
         stage(tmp_path / "mine")
     assert not list(Path().glob("models/*"))
 
