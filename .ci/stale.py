@@ -42,7 +42,9 @@ def stale(status: dict[str, list[Any]], newer: tuple[str, ...] = REPORTS) -> lis
                 lines += [
                     f"{stage}: {name} {kind}"
                     for name, kind in kinds.items()
-                    if not _is_only_absent(name, kind) and not name.startswith(newer)
+                    if not _is_only_absent(name, kind)
+                    and not name.startswith(newer)
+                    and not (newer == CODE and kind == "new")  # a param that came with newer code
                 ]
     return lines
 
