@@ -60,7 +60,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "other.jsonl").write_text(other)
     execute(folder, "git", "init", "-q")
     settings = [part for key, value in SMALL.items() for part in ("-S", f"{key}={value}")]
-    (folder / "dvc.lock").unlink(missing_ok=True)
+    for lock in ("dvc.lock", "organisms/dvc.lock"):  # of other params
+        (folder / lock).unlink(missing_ok=True)
     for name in ("dvc.yaml", "dvc.lock"):  # audits are not run here: their outputs would be missing
         (folder / "audit" / name).unlink(missing_ok=True)
     execute(folder, "git", "add", "-A")
