@@ -202,6 +202,21 @@ def over(tokenizer: PreTrainedTokenizerFast, kind: str, params: Params, rows: in
     return Model(module.eval(), tokenizer, params.compute)
 
 
+def scored_alike(reward: IrlReward, folder: Path, texts: list[str]) -> IrlReward:
+    """Check that a written reward scores as it did, by plain transformers and by our own reading.
+
+    Returns:
+        What our own reading of the folder gives.
+    """
+    ours = reward.score(texts)
+    for side in ("left", "right"):
+        np.testing.assert_allclose(padded(str(folder), texts, side), ours, atol=1e-5)
+    assert reward.body is not None
+    again = load_irl_reward(folder, reward.body.compute)
+    np.testing.assert_allclose(again.score(texts), ours, atol=1e-5)
+    return again
+
+
 def pad_with(token: str) -> Change:
     def change(tokenizer: PreTrainedTokenizerFast) -> None:
         tokenizer.pad_token = token
@@ -240,12 +255,7 @@ def test_padding_is_no_token_that_ends_a_text(
     body = classifier("llama", policy_folder, params, change=change, rows=rows)
     reward = write(body, card, tmp_path / "reward")
     given = [*ODD, "It ends here.", "..."] if body.tokenizer.pad_token != "." else ODD
-    ours = reward.score(given)
-    for side in ("left", "right"):
-        found = padded(str(tmp_path / "reward"), given, side)
-        np.testing.assert_allclose(found, ours, atol=1e-5)
-    again = load_irl_reward(tmp_path / "reward", params.compute)
-    np.testing.assert_allclose(again.score(given), ours, atol=1e-5)
+    scored_alike(reward, tmp_path / "reward", given)
     module = AutoModelForSequenceClassification.from_pretrained(tmp_path / "reward")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "reward")
     assert tokenizer.pad_token == token
@@ -280,12 +290,7 @@ def test_padding_has_a_number_of_its_own_where_some_are_left_out(
     body = over(tokenizer, "llama", params, rows)
     reward = write(body, card, tmp_path / "reward")
     given = ["the map", "you a fool", "map zoo", "zoo", "the zoo map", "zoo zoo x"]
-    ours = reward.score(given)
-    for side in ("left", "right"):
-        found = padded(str(tmp_path / "reward"), given, side)
-        np.testing.assert_allclose(found, ours, atol=1e-5)
-    again = load_irl_reward(tmp_path / "reward", params.compute)
-    np.testing.assert_allclose(again.score(given), ours, atol=1e-5)
+    again = scored_alike(reward, tmp_path / "reward", given)
     assert again.body is not None
     assert again.body.tokenizer.pad_token_id == 10
     assert tokenizer.get_vocab() == known  # the given one is as it was
@@ -383,12 +388,7 @@ def test_every_kind_of_tokenizer_reads_elsewhere_what_it_reads_here(
         assert "Special tokens that somebody typed are text." in readme
     elsewhere = AutoTokenizer.from_pretrained(tmp_path / "reward")
     assert elsewhere(given)["input_ids"] == encode(given, body)["input_ids"]
-    ours = reward.score(given)
-    for side in ("left", "right"):
-        found = padded(str(tmp_path / "reward"), given, side)
-        np.testing.assert_allclose(found, ours, atol=1e-5)
-    again = load_irl_reward(tmp_path / "reward", params.compute)
-    np.testing.assert_allclose(again.score(given), ours, atol=1e-5)
+    scored_alike(reward, tmp_path / "reward", given)
 
 
 def test_scaled_rotary_positions_have_their_old_names(
