@@ -17,11 +17,9 @@ from inverse_rlhf.features.hidden_state import (
 from inverse_rlhf.models.blocks import keep_bottom_blocks
 from inverse_rlhf.models.checkpoints import Model, load
 from inverse_rlhf.models.manifest import followed
+from inverse_rlhf.models.probes import PROBES, alike
 from inverse_rlhf.models.reading import encode, pad
 from inverse_rlhf.params import Compute, Irl
-
-_TEXTS = ("a few words of text, one after the other", "a word")
-_ROUNDING = 1e-3
 
 
 def load_body(params: Irl, compute: Compute, base: Path) -> Model | None:
@@ -63,12 +61,12 @@ def check_body(params: Irl, compute: Compute, base: Path) -> None:
     if params.blocks != "all":
         keep_bottom_blocks(body.module, params.blocks)
     try:
-        together = hidden_states(_TEXTS, body, pooling=params.pooling)
-        alone = [hidden_states([text], body, pooling=params.pooling)[0] for text in _TEXTS]
+        together = hidden_states(PROBES, body, pooling=params.pooling)
+        alone = [hidden_states([text], body, pooling=params.pooling)[0] for text in PROBES]
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         line = next(iter(str(error).splitlines()), repr(error))
         raise UserError(f"{_named(body)} gives no hidden states: {line[:500]}") from None
-    if not np.allclose(together, alone, atol=_ROUNDING * (1 + np.abs(together).max())):
+    if not alike(torch.from_numpy(together), torch.from_numpy(np.stack(alone))):
         raise UserError(f"{_named(body)} reads something else of a text that is padded")
 
 
@@ -97,9 +95,8 @@ def _with_head(base: Path, compute: Compute) -> Model | None:
 def _reads_the_last_token(model: Model) -> bool:
     """Whether a classifier, of padded texts, gives what `scalar_head` does."""
     module = model.module
-    batch = pad(encode(_TEXTS, model), range(len(_TEXTS)), model)
+    batch = pad(encode(PROBES, model), range(len(PROBES)), model)
     head = head_of(module)
     assert head is not None
     expected = scalar_head(pooled_hidden_state(module, batch, "last"), head)
-    difference = (module(**batch, use_cache=False).logits[:, 0].float() - expected).abs().max()
-    return bool(difference <= _ROUNDING * (1 + expected.abs().max()))
+    return alike(module(**batch, use_cache=False).logits[:, 0].float(), expected)

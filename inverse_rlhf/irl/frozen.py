@@ -12,9 +12,8 @@ from transformers import BatchEncoding
 
 from inverse_rlhf.models.blocks import blocks
 from inverse_rlhf.models.checkpoints import Model
+from inverse_rlhf.models.probes import alike
 from inverse_rlhf.models.reading import by_length, pad
-
-_ROUNDING = 1e-3
 
 
 class FrozenOutputs:
@@ -40,10 +39,7 @@ class FrozenOutputs:
             return None
         expected = model.module.base_model(**batch, use_cache=False).last_hidden_state
         inside = batch["attention_mask"].bool()
-        difference = (found - expected)[inside].abs().max()
-        if difference > _ROUNDING * (1 + expected[inside].abs().max()):
-            return None
-        return cls(model, encoded, frozen)
+        return cls(model, encoded, frozen) if alike(found[inside], expected[inside]) else None
 
     def __init__(self, model: Model, encoded: BatchEncoding, frozen: int) -> None:
         """Read all texts.

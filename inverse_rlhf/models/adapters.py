@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.models.probes import alike, first_tokens
 
 _CONFIG = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
@@ -17,8 +18,6 @@ TOKENIZER_FILES = ("tokenizer*.json", "vocab.*", "*.model")
 # They start from parts of the base's weights and leave the rest of these as the base, so that the
 # saved A and B add up with a base that is nowhere saved.
 _CHANGE_THE_BASE = ("pissa", "corda", "olora", "loftq", "lora_ga")
-# Of the outputs' size, what rounding may make of them in the order of the products.
-_ROUNDING = 1e-3
 
 
 @dataclass(frozen=True)
@@ -187,9 +186,8 @@ def merge(model: PreTrainedModel, adapter: Adapter, name: str) -> PreTrainedMode
             raise UserError(f"{misfit}{what} {keys[0]}{more}")
     expected = _outputs(beside.eval())
     merged = beside.merge_and_unload()
-    difference = (_outputs(merged) - expected).abs().max()
-    # Where not a number, the weights are broken, which is said of them whoever brought them.
-    if difference > _ROUNDING * (1 + expected.abs().max()):
+    # Where not finite, the weights are broken, which is said of them whoever brought them.
+    if expected.isfinite().all() and not alike(_outputs(merged), expected):
         raise UserError(
             f"{name}: merged into its base model {adapter.base} the adapter computes something "
             "else than beside it (tied embeddings, or a kind of LoRA that cannot be merged): "
@@ -215,8 +213,7 @@ def _check_rows(model: PreTrainedModel, adapter: Adapter, name: str) -> None:
 @torch.no_grad()
 def _outputs(model: Any) -> torch.Tensor:
     """What a model makes of its first tokens: logits or hidden states."""
-    ids = torch.arange(min(16, model.get_input_embeddings().weight.shape[0]))
-    return model(input_ids=ids[None])[0].float()
+    return model(input_ids=first_tokens(model))[0].float()
 
 
 def _line(error: Exception) -> str:

@@ -7,10 +7,10 @@ import torch
 from transformers import PreTrainedModel
 
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.models.probes import alike, first_tokens
 
 # Settings that configurations give block by block.
 _BY_BLOCK = re.compile(r"layer|block|indexer_types|activation_sparsity_pattern|^intermediate_size$")
-_ROUNDING = 1e-3
 
 
 def blocks(model: PreTrainedModel) -> torch.nn.ModuleList:
@@ -113,9 +113,9 @@ def _comes_back(model: PreTrainedModel) -> bool:
         again.load_state_dict(model.state_dict())
     except (RuntimeError, ValueError):
         return False
-    ids = torch.arange(min(16, model.get_input_embeddings().weight.shape[0]), device=model.device)
+    ids = first_tokens(model)
     expected, found = (
-        part.base_model(input_ids=ids[None], use_cache=False).last_hidden_state
+        part.base_model(input_ids=ids, use_cache=False).last_hidden_state
         for part in (model, again.to(model.device).eval())
     )
-    return bool((found - expected).abs().max() <= _ROUNDING * (1 + expected.abs().max()))
+    return alike(found, expected)

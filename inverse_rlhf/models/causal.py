@@ -8,9 +8,7 @@ import torch
 from transformers import GenerationConfig, GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
 
 from inverse_rlhf.errors import UserError
-
-# Of the logits' size, what rounding may make of them in batches of another shape.
-_ROUNDING = 1e-3
+from inverse_rlhf.models.probes import alike
 
 
 @torch.no_grad()
@@ -58,13 +56,13 @@ def _fault(
     whole, alone = _logits(model, long[None])[0], _logits(model, short[None])[0]
     if not whole.isfinite().all() or not alone.isfinite().all():
         return "gives probabilities that are not finite"
-    if _differ(_logits(model, long[None, :4])[0], whole[:4]):
+    if not alike(_logits(model, long[None, :4])[0], whole[:4]):
         return "reads in both directions"
     fill = torch.full((len(long) - len(short),), padding)
     mask = torch.ones(2, len(long), dtype=torch.long)
     mask[1, len(short) :] = 0
     right = _logits(model, torch.stack([long, torch.cat([short, fill])]), mask)
-    if _differ(right[0], whole) or _differ(right[1, : len(short)], alone):
+    if not (alike(right[0], whole) and alike(right[1, : len(short)], alone)):
         return "says something else of a text when padding stands behind it"
     mask[1] = mask[1].flip(0)
     output = model.generate(
@@ -80,7 +78,7 @@ def _fault(
     step = torch.stack(output.logits, dim=1).float().cpu()
     for text, tokens, found in zip((long, short), drawn, step, strict=True):
         read = _logits(model, torch.cat([text, tokens[:-1]])[None])[0, -len(tokens) :]
-        if _differ(found, read):
+        if not alike(found, read):
             return "says something else of a text when padding stands before it, or token by token"
     return None
 
@@ -95,8 +93,3 @@ def _logits(
     )
     logits: torch.Tensor = output.logits.float().cpu()
     return logits
-
-
-def _differ(found: torch.Tensor, expected: torch.Tensor) -> bool:
-    bound = _ROUNDING * (1 + expected.abs().max())
-    return bool((found - expected).abs().max() > bound)

@@ -27,6 +27,7 @@ from inverse_rlhf.files import atomic
 from inverse_rlhf.models.adapters import TOKENIZER_FILES, Adapter, find_adapter, merge
 from inverse_rlhf.models.causal import check_causal
 from inverse_rlhf.models.manifest import followed, write_manifest
+from inverse_rlhf.models.probes import PROBES, alike
 from inverse_rlhf.params import Compute, Source
 
 Kind = Literal["policy", "classifier", "body"]
@@ -55,7 +56,6 @@ _NO_CODE = (
     "later stages run no code that a model brings: take one of an architecture that transformers "
     "has, or convert it to one"
 )
-_TEXT = "a few words of text, one after the other"
 _OTHER_WEIGHTS = ("*.gguf", "*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.ckpt")
 _TASKS: dict[str | None, Kind] = {"CAUSAL_LM": "policy", "SEQ_CLS": "classifier"}
 # Where an adapter of a classifier brings a head, its rows are the labels.
@@ -293,12 +293,12 @@ def obtain(kind: Kind, params: Source, compute: Compute, *, key: str) -> Model:
 @torch.no_grad()
 def _alike(model: Model, other: Model) -> bool:
     """Whether two models read a text as the same tokens, and make the same of them."""
-    ids, others = (part.tokenizer(_TEXT)["input_ids"] for part in (model, other))
+    ids, others = (part.tokenizer(PROBES[0])["input_ids"] for part in (model, other))
     if ids != others:
         return False
     batch = torch.tensor([ids], device=model.device)
     found, expected = (part.module(input_ids=batch)[0].float() for part in (model, other))
-    return found.shape == expected.shape and bool(torch.allclose(found, expected, atol=1e-3))
+    return found.shape == expected.shape and alike(found, expected)
 
 
 def keep(model: Model, params: Source, folder: Path, *, key: str) -> None:

@@ -16,15 +16,14 @@ from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBas
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import write_json
 from inverse_rlhf.models.checkpoints import Model
+from inverse_rlhf.models.probes import PROBES, alike
 from inverse_rlhf.models.reading import around, encode, pad, special_ids, text_ids
 
 LABEL = "reward"
 # A conversation is scored as what is said in it, one message after the other.
 CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 _PADDING = "<|padding|>"  # known to tokenizers of GPT-NeoX, which name none
-_TEXTS = ("a few words of text, one after the other", "a word")
 _LAST = 100  # tokens
-_ROUNDING = 1e-3
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "cls_token", "mask_token")
 # Of a tokenizer's configuration; the rest is in tokenizer.json, or of how it was loaded.
 _KEPT = (*_SPECIAL, "pad_token", "truncation_side")
@@ -70,12 +69,12 @@ def pads_on_either_side(body: Model) -> bool:
 
     Positions that are learned count the padding, too.
     """
-    encoded = encode(_TEXTS, body)
+    encoded = encode(PROBES, body)
     left, right = (
-        body.module(**pad(encoded, range(len(_TEXTS)), body, side=side)).logits[:, 0].float()
+        body.module(**pad(encoded, range(len(PROBES)), body, side=side)).logits[:, 0].float()
         for side in ("left", "right")
     )
-    return bool((left - right).abs().max() <= _ROUNDING * (1 + right.abs().max()))
+    return alike(left, right)
 
 
 def _ends_texts(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -114,7 +113,7 @@ def _check_tokenizer(folder: Path, own: PreTrainedTokenizerBase) -> None:
     """
     special = special_ids(own) | {own.unk_token_id}
     last = [token for token in sorted(own.get_vocab().values())[-_LAST:] if token not in special]
-    texts = [*_TEXTS, *(own.decode([token]) for token in last)]
+    texts = [*PROBES, *(own.decode([token]) for token in last)]
     written = AutoTokenizer.from_pretrained(folder)
     found = written(texts)["input_ids"]
     for text, expected, ids in zip(texts, text_ids(texts, own), found, strict=True):
@@ -167,9 +166,9 @@ def _write_tokenizer(tokenizer: PreTrainedTokenizerBase, body: Model, folder: Pa
 
 def _open_and_close(tokenizer: PreTrainedTokenizerBase, backend: Any) -> None:
     """Have the tokenizer put around a text what `text_ids` does, where it would put more."""
-    if text_ids(_TEXTS, tokenizer) == tokenizer(list(_TEXTS))["input_ids"]:
+    if text_ids(PROBES, tokenizer) == tokenizer(list(PROBES))["input_ids"]:
         return
-    opening, closing = map(tokenizer.convert_ids_to_tokens, around(_TEXTS, tokenizer))
+    opening, closing = map(tokenizer.convert_ids_to_tokens, around(PROBES, tokenizer))
     backend.post_processor = processors.TemplateProcessing(
         single=[*opening, "$A", *closing],
         special_tokens=[
