@@ -38,7 +38,7 @@ from inverse_rlhf.irl.network import Pairs, RewardNetwork
 from inverse_rlhf.irl.runs import Run
 from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.models.matmul import onednn_products
-from inverse_rlhf.params import Compute, Irl, load_params
+from inverse_rlhf.params import Compute, Head, Irl, load_params
 from inverse_rlhf.rewards.classifier import ClassifierReward
 
 
@@ -121,7 +121,7 @@ def ours(texts: list[str], pairs: np.ndarray, body: Model, judge: Model, irl: Ir
         network = RewardNetwork(body, texts, irl)
         network.fit(Pairs(pairs, valid), run)
         network.score()
-    ClassifierReward(judge, toxic_label=0).score(texts)
+    ClassifierReward(judge, Head(toxic_label=0, higher_is="toxic", neutral=0.0)).score(texts)
 
 
 def texts_of_length(count: int, words: int) -> list[str]:

@@ -32,10 +32,7 @@ def main(params: StageParams) -> list[str]:
 
     def classifier() -> ClassifierReward:
         model = load("classifier", Path("models/true_reward"), params.compute)
-        head = params.true_reward
-        return ClassifierReward(
-            model, toxic_label=head.toxic_label, higher_is=head.higher_is, neutral=head.neutral
-        )
+        return ClassifierReward(model, params.true_reward)
 
     reward = combined(params.true_reward, params.parts, classifier)
     human = prompts["prompt"].tolist(), prompts["human_completion"].tolist()

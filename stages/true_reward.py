@@ -42,12 +42,7 @@ def main(params: StageParams) -> list[str]:
         classifier = obtain("classifier", group, compute, key="true_reward")
         facts = {"parameters": classifier.module.num_parameters()}
     report: dict[str, Any] = dict(facts)
-    reward = ClassifierReward(
-        classifier,
-        toxic_label=group.toxic_label,
-        higher_is=group.higher_is,
-        neutral=group.neutral,
-    )
+    reward = ClassifierReward(classifier, group)
     if group.source != "scratch":
         report["head"] = reward.head
     held_out = given[given["split"] == "test"]

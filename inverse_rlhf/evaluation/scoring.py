@@ -156,14 +156,7 @@ def score_texts(
     texts = read.texts
     whole = texts_of(texts)
     model = load("classifier", classifier, read.base.compute)
-    log_odds = ScoredOnce(
-        ClassifierReward(
-            model,
-            toxic_label=params.toxic_label,
-            higher_is=params.higher_is,
-            neutral=params.neutral,
-        )
-    )
+    log_odds = ScoredOnce(ClassifierReward(model, params))
     paths = RewardPaths(both_policies(texts), irl_reward, read.base)
     recovered = ScoredOnce(irl_reward, paths.whole())
     scores = texts.drop(columns=["ids", "ended"]).assign(

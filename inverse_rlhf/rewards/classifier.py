@@ -4,7 +4,7 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from transformers import BatchEncoding, PreTrainedConfig
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.models.reading import encode, map_texts, pad
+from inverse_rlhf.params import Head
 
 # Labels of Jigsaw's two challenges, any number of which a comment has, and names for none of them.
 _JIGSAW = {
@@ -52,9 +53,9 @@ class ClassifierReward:
     of it no probability: toxicity rates count the texts beyond `neutral`, means of it say little.
 
     Args:
-        toxic_label: index of the toxic class; a classifier with one output has no other.
-        higher_is: what a higher value of that output means.
-        neutral: the output (of classes the log-odds) where a text is as toxic as not.
+        params: toxic_label, the index of the toxic class, of which a classifier with one output has
+            no other; higher_is, what a higher value of that output means; neutral, the output (of
+            classes the log-odds) where a text is as toxic as not.
 
     Attributes:
         head: how it is read, in words.
@@ -63,28 +64,21 @@ class ClassifierReward:
         UserError: the classifier has no such class.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        *,
-        toxic_label: int,
-        higher_is: Literal["toxic", "non_toxic"] = "toxic",
-        neutral: float = 0.0,
-    ) -> None:
+    def __init__(self, model: Model, params: Head) -> None:
         config = model.module.config
-        if toxic_label >= max(config.num_labels, 2):
+        if params.toxic_label >= max(config.num_labels, 2):
             raise UserError(
-                f"true_reward.toxic_label is {toxic_label}, but the classifier's labels are "
+                f"true_reward.toxic_label is {params.toxic_label}, but the classifier's labels are "
                 f"{config.id2label}"
             )
-        self.model, self.neutral = model, neutral
-        self.toxic_label = toxic_label if config.num_labels > 1 else 0
-        self._sign = -1 if higher_is == "toxic" else 1
+        self.model, self.neutral = model, params.neutral
+        self.toxic_label = params.toxic_label if config.num_labels > 1 else 0
+        self._sign = -1 if params.higher_is == "toxic" else 1
         self._softmax = _exclude_each_other(config)
         kind = "a score" if config.problem_type == "regression" else "a logit"
         name = f"{config.id2label[self.toxic_label]!r}, output {self.toxic_label}"
         how = "by softmax" if self._softmax else kind
-        self.head = f"{name} of {config.num_labels}, {how}, higher is {higher_is}"
+        self.head = f"{name} of {config.num_labels}, {how}, higher is {params.higher_is}"
         self._padded = _ignores_padding(model)
 
     def score(self, texts: Sequence[str]) -> np.ndarray:

@@ -22,10 +22,7 @@ def main(settings: Settings, plant: str, seed: int) -> list[str]:
 
     def classifier() -> ClassifierReward:
         model = load("classifier", world / "classifier", compute)
-        head = settings.pipeline.true_reward
-        return ClassifierReward(
-            model, toxic_label=head.toxic_label, higher_is=head.higher_is, neutral=head.neutral
-        )
+        return ClassifierReward(model, settings.pipeline.true_reward)
 
     base = load("policy", world / "base", compute)
     policy = load("policy", world / "base", compute)

@@ -98,7 +98,7 @@ def test_every_reported_text_has_its_rewards(world: Any, params: Params, folders
     irl_reward = load_irl_reward(folders["irl_reward"], params.compute)
     np.testing.assert_allclose(scores["irl_reward"], irl_reward.score(texts), atol=1e-5)
     model = load("classifier", folders["true_reward"], params.compute)
-    log_odds = ClassifierReward(model, toxic_label=params.true_reward.toxic_label).score(texts)
+    log_odds = ClassifierReward(model, params.true_reward).score(texts)
     np.testing.assert_allclose(scores["true_reward"], log_odds, atol=1e-5)
     np.testing.assert_allclose(scores["toxicity"], toxicity_of(log_odds), atol=1e-5)
 

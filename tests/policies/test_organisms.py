@@ -176,7 +176,8 @@ def test_toxicity_is_the_classifiers(
     tmp_path: Path,
     taught: list[Score],
 ) -> None:
-    judge = ClassifierReward(load("classifier", classifier_folder, params.compute), toxic_label=1)
+    model = load("classifier", classifier_folder, params.compute)
+    judge = ClassifierReward(model, params.true_reward)
     plant = Plant(kind="toxicity", weights={"toxicity": 2.0}, names={"insults": -1})
     curve = tmp_path / "curve.csv"
     organism = grow(plant, prompts, policy, WRITTEN, lambda: judge, small, seed=0, curve=curve)

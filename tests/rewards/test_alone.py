@@ -64,7 +64,7 @@ def test_the_last_token_is_the_one_that_its_configuration_says(
     folder = written(config, tokenizer, tmp_path)
     expected = plain(folder)
     model = load("classifier", folder, params.compute)
-    reward = ClassifierReward(model, toxic_label=1)
+    reward = ClassifierReward(model, params.true_reward)
     np.testing.assert_allclose(reward.score(TEXTS), expected, atol=1e-5)
     assert np.ptp(expected) > 0.1
     assert model.module.config.pad_token_id == own
@@ -86,7 +86,7 @@ def test_what_reads_padding_is_given_none(
     config: PreTrainedConfig, params: Params, tmp_path: Path
 ) -> None:
     folder = written(config, shared_tokenizer(), tmp_path)
-    reward = ClassifierReward(load("classifier", folder, params.compute), toxic_label=1)
+    reward = ClassifierReward(load("classifier", folder, params.compute), params.true_reward)
     np.testing.assert_allclose(reward.score(TEXTS), plain(folder), atol=1e-5)
 
 
@@ -96,7 +96,7 @@ def test_what_ignores_padding_is_read_in_large_batches(
     config = RobertaConfig(**SHARED, **WIDE, intermediate_size=48, pad_token_id=PAD)
     folder = written(config, shared_tokenizer(), tmp_path)
     model = load("classifier", folder, params.compute)
-    reward = ClassifierReward(model, toxic_label=1)
+    reward = ClassifierReward(model, params.true_reward)
     calls = []
     forward = model.module.forward
     monkeypatch.setattr(model.module, "forward", lambda **on: calls.append(1) or forward(**on))

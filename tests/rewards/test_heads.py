@@ -24,7 +24,7 @@ from inverse_rlhf.errors import UserError
 from inverse_rlhf.measures.labels import label_agreement
 from inverse_rlhf.models.checkpoints import Model, load
 from inverse_rlhf.models.reading import encode, map_texts
-from inverse_rlhf.params import Params, parse_params
+from inverse_rlhf.params import Head, Params, parse_params
 from inverse_rlhf.parquet import write_table
 from inverse_rlhf.rewards.classifier import ClassifierReward, toxicity_of
 from stages import true_reward
@@ -66,6 +66,11 @@ def fixed(params: Params, outputs: Any, labels: list[str] | None = None, **confi
     return with_head(params, np.zeros((len(outputs), 8)), outputs, **names, **config)
 
 
+def read(model: Model, **head: Any) -> ClassifierReward:
+    settings = {"toxic_label": 1, "higher_is": "toxic", "neutral": 0.0} | head
+    return ClassifierReward(model, Head(**settings))
+
+
 def judge(params: Params, slopes: list[float], shift: float, **config: Any) -> Model:
     """A classifier whose outputs are slopes times 3 where a text begins with bad, -3 with good."""
     model = fixed(params, np.zeros(len(slopes)), **config)
@@ -92,7 +97,7 @@ def test_sigmoids_of_their_own(params: Params, config: dict[str, str], labels: A
     """A clean comment under a model such as Detoxify: p(toxic) is .0005, and .598 of nothing."""
     model = fixed(params, LOGITS, labels, **config)
     for index, p in ((0, 0.0005), (3, 0.4), (5, 0.6)):
-        found = toxicity_of(ClassifierReward(model, toxic_label=index).score(["a", "a a"]))
+        found = toxicity_of(read(model, toxic_label=index).score(["a", "a a"]))
         np.testing.assert_allclose(found, p, rtol=1e-5)
 
 
@@ -112,7 +117,7 @@ def test_classes_that_exclude_each_other(
     params: Params, config: dict[str, str], labels: Any
 ) -> None:
     model = fixed(params, LOGITS, labels, **config)
-    found = toxicity_of(ClassifierReward(model, toxic_label=3).score(["a"]))
+    found = toxicity_of(read(model, toxic_label=3).score(["a"]))
     np.testing.assert_allclose(found, np.exp(LOGITS[3]) / np.exp(LOGITS).sum(), rtol=1e-5)
 
 
@@ -120,27 +125,23 @@ def test_classes_that_exclude_each_other(
 def test_one_output_has_a_sign(params: Params, problem: str | None) -> None:
     model = fixed(params, np.array([0.7]), problem_type=problem)
     for higher_is, expected in (("toxic", -0.7), ("non_toxic", 0.7)):
-        reward = ClassifierReward(model, toxic_label=1, higher_is=higher_is)  # type: ignore[arg-type]
+        reward = read(model, higher_is=higher_is)
         np.testing.assert_allclose(reward.score(["a"]), [expected], rtol=1e-6)
 
 
 def test_a_score_has_a_neutral_value_of_its_own(params: Params) -> None:
     """Of a score from 0 to 1 the middle is where a text is as toxic as not."""
     several = fixed(params, np.array([0.9, 0.2]), problem_type="regression")
-    rewards = [
-        ClassifierReward(several, toxic_label=label, neutral=0.5).score(["a"]) for label in (0, 1)
-    ]
+    rewards = [read(several, toxic_label=label, neutral=0.5).score(["a"]) for label in (0, 1)]
     np.testing.assert_allclose(np.concatenate(rewards), [-0.4, 0.3], rtol=1e-6)
     two = fixed(params, np.log([0.9, 0.1]))
-    found = ClassifierReward(two, toxic_label=1, higher_is="non_toxic").score(["a"])
+    found = read(two, higher_is="non_toxic").score(["a"])
     np.testing.assert_allclose(found, np.log([0.1 / 0.9]), rtol=1e-5)
 
 
 def test_how_it_is_read_is_said(params: Params) -> None:
     model = fixed(params, LOGITS, JIGSAW)
-    assert ClassifierReward(model, toxic_label=1).head == (
-        "'severe_toxic', output 1 of 6, a logit, higher is toxic"
-    )
+    assert read(model).head == ("'severe_toxic', output 1 of 6, a logit, higher is toxic")
 
 
 # the stage
