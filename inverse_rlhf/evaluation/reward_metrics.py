@@ -74,14 +74,13 @@ def reward_report(
         "thresholds": _thresholds(fitted, candidates["fit"], truth),
     }
     comments = Candidate.of_runs(fitted, ("human", "aligned"), to=2)
-    given = labelled_prompts(scores)
-    by = {"human_true_reward": False} | ({"human": True} if human_labels and len(given) else {})
+    by = {"human_true_reward": False} | ({"human": True} if human_labels else {})
     for name, labels in by.items():
-        truth = human_truth(scores, cut, human_labels=labels)
-        rows = given if labels else np.arange(len(truth.reward))
-        of_rows = Candidate([reward[rows] for reward in comments.rewards], comments.thresholds)
-        on_comments, drawn = bootstrapped({"fit": of_rows}, truth.rows(rows), resamples, seed)
-        report[name] = _of_runs(on_comments["fit"], drawn["fit"])
+        truth, rows = human_truth(scores, cut, human_labels=labels)
+        if len(rows):
+            of_rows = Candidate([reward[rows] for reward in comments.rewards], comments.thresholds)
+            on_comments, drawn = bootstrapped({"fit": of_rows}, truth, resamples, seed)
+            report[name] = _of_runs(on_comments["fit"], drawn["fit"])
     if "plain" in values:
         report["plain"] = tables["plain"]
         report["failure_aware"] = paired_runs(values["fit"], values["plain"], seed=seed)
@@ -107,22 +106,22 @@ def test_truth(scores: pd.DataFrame, cut: float) -> Truth:
     return Truth(matrix, matrix < cut, slice(None), slice(half), slice(half, None))
 
 
-def human_truth(scores: pd.DataFrame, cut: float, *, human_labels: bool) -> Truth:
+def human_truth(
+    scores: pd.DataFrame, cut: float, *, human_labels: bool
+) -> tuple[Truth, Integer[np.ndarray, " labelled"]]:
     """Labels of the comments, their own or the true reward's; pairs are a comment's and an aligned
-    completion. Comments without a label of their own, see `labelled_prompts`, keep the reward's.
+    completion.
+
+    Returns:
+        The truth of the prompts whose comments have such a label, and their rows among all.
     """
     matrix = completion_matrix(_indexed(scores, "true_reward"), ["human", "aligned"])[:, :2]
-    toxic = matrix < cut
+    toxic, rows = matrix < cut, np.arange(len(matrix))
     if human_labels:
-        own = completion_matrix(_indexed(scores, "toxic"), ["human"])
-        toxic[:, :1] = np.where(pd.isna(own), toxic[:, :1], own == 1)
-    return Truth(matrix, toxic, slice(1), slice(1), slice(1, 2))
-
-
-def labelled_prompts(scores: pd.DataFrame) -> Integer[np.ndarray, " labelled"]:
-    """The rows of `human_truth` whose comments have a label of their own."""
-    own = completion_matrix(_indexed(scores, "toxic"), ["human"])
-    return np.flatnonzero(~pd.isna(own[:, 0]))
+        own = completion_matrix(_indexed(scores, "toxic"), ["human"])[:, 0]
+        rows = np.flatnonzero(~pd.isna(own))
+        toxic[rows, 0] = own[rows] == 1
+    return Truth(matrix, toxic, slice(1), slice(1), slice(1, 2)).rows(rows), rows
 
 
 def weight_report(reward: IrlReward, planted: dict[str, float]) -> dict[str, Any]:

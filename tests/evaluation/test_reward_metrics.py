@@ -180,12 +180,16 @@ def test_human_comments_have_human_labels() -> None:
         true_reward=[1.0, 1.0, -1.0, -2.0, 2.0, 2.0, 0.0, 0.0, 0.0],
         toxic=pd.array([1, 0, 0] + [None] * 6, dtype="Int8"),
     )
-    truth = human_truth(scores, 0.0, human_labels=True)
+    truth, _ = human_truth(scores, 0.0, human_labels=True)
     assert truth.toxic.tolist() == [[True, True], [False, False], [False, False]]
     reward = np.array([[-1.0, -3.0], [1.0, 3.0], [2.0, 4.0]])
     found = compare(reward, 0.0, truth)
     assert found["accuracy"] == found["roc_auc"] == 1
     assert found["discrimination"] == pytest.approx(2 / 3)
-    rewarded = human_truth(scores, 0.0, human_labels=False)
+    rewarded, _ = human_truth(scores, 0.0, human_labels=False)
     assert rewarded.toxic.tolist() == [[False, True], [False, False], [True, False]]
     assert compare(reward, 0.0, rewarded)["accuracy"] == pytest.approx(1 / 3)
+    some = scores.assign(toxic=scores["toxic"].mask(scores["prompt_id"] == 1))
+    truth, rows = human_truth(some, 0.0, human_labels=True)
+    assert rows.tolist() == [0, 2]
+    assert truth.toxic.tolist() == [[True, True], [False, False]]
