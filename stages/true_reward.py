@@ -55,10 +55,7 @@ def main(params: StageParams) -> list[str]:
         if group.source != "scratch":
             _check_head(scores, toxic, reward, group)
     with atomic("models/true_reward") as folder:
-        if group.source == "scratch":
-            classifier.write(folder)
-        else:
-            keep(classifier, group, folder, key="true_reward")
+        keep(classifier, group, folder, key="true_reward")
     write_json({"true_reward": report}, "metrics/true_reward.json")
     return closing.true_reward(report)
 

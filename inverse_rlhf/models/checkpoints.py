@@ -302,16 +302,16 @@ def _alike(model: Model, other: Model) -> bool:
 
 
 def keep(model: Model, params: Source, folder: Path, *, key: str) -> None:
-    """Write what `obtain` gave into a folder, or, where it is a whole model in a folder of the
-    user's, where it stays.
+    """Write what was trained, or what `obtain` gave, into a folder; of a whole model in a folder of
+    the user's only where it stays.
 
     An adapter is kept merged.
 
     Args:
         key: of the params group.
     """
-    source = Path(params.source)
-    if source.is_dir() and find_adapter_config_file(str(source)) is None:
+    source, trained = Path(params.source), params.source == "scratch"
+    if not trained and source.is_dir() and find_adapter_config_file(str(source)) is None:
         write_manifest(source, folder, key=f"{key}.source")
     else:
         model.write(folder)

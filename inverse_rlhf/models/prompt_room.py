@@ -19,8 +19,9 @@ def leave_out_long(
 ) -> tuple[pd.DataFrame, int]:
     """The prompts that, with the completions asked for, do not exceed the policy's context.
 
-    A policy from scratch will have the tokenizer that is trained here on the same comments; any
-    other is loaded for its own.
+    A policy from scratch will have the tokenizer that is trained here on the same comments: the
+    stage that trains the policy, another process, trains it again, which takes seconds. Any other
+    policy is loaded for its own.
 
     Args:
         prompts: the prompts table; completions of `rl` prompts have `rlhf.max_new_tokens` at most,

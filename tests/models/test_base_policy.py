@@ -71,6 +71,13 @@ def test_a_folder_is_taken_and_stays_as_it_is(stage: Stage, tmp_path: Path) -> N
     assert found.max_tokens == 96
 
 
+def test_a_folder_called_scratch_is_not_taken_for_what_was_trained(stage: Stage) -> None:
+    Path("scratch").mkdir()
+    stage(Path("scratch"))
+    assert Path("models/base/model.safetensors").exists()
+    assert not list(Path("scratch").iterdir())
+
+
 @pytest.mark.parametrize("what", ["changed", "is gone", "is new"])
 def test_a_folder_that_is_no_longer_what_was_taken_is_refused(
     what: str, stage: Stage, tmp_path: Path
