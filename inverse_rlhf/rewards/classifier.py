@@ -13,6 +13,7 @@ from transformers import BatchEncoding, PreTrainedConfig
 
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.models.checkpoints import Model
+from inverse_rlhf.models.probes import PROBES
 from inverse_rlhf.models.reading import encode, map_texts, pad
 from inverse_rlhf.params import Head
 
@@ -23,7 +24,8 @@ _JIGSAW = {
 }
 _CLEAN = re.compile("(non|not|no|none|clean|neutral|normal|safe|civil|ok|okay)(_|$)|nontoxic")
 # Texts of unlike lengths, to see whether a classifier reads padding.
-PROBES = ("a word", "a few words of text, one after the other", "and one, then another; " * 6)
+READ_TOGETHER = (*PROBES, "and one, then another; " * 6)
+# Finer than `alike`: outputs may be large, and tell texts apart by little.
 _NOTICED = 1e-3  # of what tells the texts apart
 _ROUNDING = 1e-6
 
@@ -134,7 +136,7 @@ def _padding_token(model: Model, token: int) -> Iterator[None]:
 def _ignores_padding(model: Model) -> bool:
     """Whether texts of unlike lengths in one batch have the outputs that each has alone."""
     model.module.eval()
-    encoded = encode(PROBES, model)
+    encoded = encode(READ_TOGETHER, model)
     rows = [row for row, ids in enumerate(encoded["input_ids"]) if ids]
     if len({len(encoded["input_ids"][row]) for row in rows}) < 2:
         return False  # it cannot be seen

@@ -15,7 +15,7 @@ from inverse_rlhf.models.checkpoints import load
 from inverse_rlhf.models.reading import encode
 from inverse_rlhf.params import Params
 from inverse_rlhf.policies.likelihood import likelihood_table
-from inverse_rlhf.rewards.classifier import PROBES, ClassifierReward, toxicity_of
+from inverse_rlhf.rewards.classifier import READ_TOGETHER, ClassifierReward, toxicity_of
 from inverse_rlhf.rewards.recovered import load_irl_reward
 
 
@@ -62,7 +62,7 @@ def test_no_text_is_read_twice_by_one_reward(world: Any, params: Params, folders
     }
     assert len(set(texts_of(scored))) < len(scored)  # there are duplicates
     judge = load("classifier", folders["true_reward"], params.compute)
-    probes = {tuple(row) for row in encode(PROBES, judge)["input_ids"]}
+    probes = {tuple(row) for row in encode(READ_TOGETHER, judge)["input_ids"]}
     for name, texts in wanted.items():
         counts = [count for ids, count in world.spy.read[name].items() if ids not in probes]
         assert len(counts) == len(texts), name
