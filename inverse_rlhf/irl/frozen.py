@@ -13,7 +13,7 @@ from transformers import BatchEncoding
 from inverse_rlhf.models.blocks import blocks
 from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.models.probes import alike
-from inverse_rlhf.models.reading import by_length, pad
+from inverse_rlhf.models.reading import by_length, pad, select_rows
 
 
 class FrozenOutputs:
@@ -29,11 +29,10 @@ class FrozenOutputs:
         gives, so that the body computes something else on its replay; see `__init__`.
         """
         lengths = [len(ids) for ids in encoded["input_ids"]]
-        rows = torch.tensor([int(np.argmin(lengths)), int(np.argmax(lengths))])
-        few = BatchEncoding({key: [values[row] for row in rows] for key, values in encoded.items()})
-        batch = pad(few, range(len(rows)), model)
+        few = select_rows(encoded, [int(np.argmin(lengths)), int(np.argmax(lengths))])
+        batch = pad(few, [0, 1], model)
         try:
-            with cls(model, few, frozen).replay(torch.arange(len(rows))):
+            with cls(model, few, frozen).replay(torch.arange(2)):
                 found = model.module.base_model(**batch, use_cache=False).last_hidden_state
         except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
             return None

@@ -22,7 +22,7 @@ from inverse_rlhf.irl.runs import Run
 from inverse_rlhf.models.blocks import blocks, train_top_blocks
 from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.models.dropout import without_dropout
-from inverse_rlhf.models.reading import by_length, encode, map_texts, pad
+from inverse_rlhf.models.reading import by_length, encode, map_texts, pad, select_rows
 from inverse_rlhf.params import Irl
 
 
@@ -109,9 +109,7 @@ class RewardNetwork:
 
     def score(self, rows: np.ndarray | None = None) -> np.ndarray:
         """Rewards of all texts, or of some rows, without gradients: float32 of shape (texts,)."""
-        encoded = self.encoded
-        if rows is not None:
-            encoded = BatchEncoding({k: [values[r] for r in rows] for k, values in encoded.items()})
+        encoded = self.encoded if rows is None else select_rows(self.encoded, rows)
         return map_texts(self.rewards, encoded, self.model)
 
     def fit(self, pairs: Pairs, run: Run) -> NetworkFit:

@@ -194,6 +194,11 @@ def fits_context(prompts: Sequence[str], model: Model, new_tokens: int) -> np.nd
     return np.array([len(row) + new_tokens <= model.max_tokens for row in ids], dtype=bool)
 
 
+def select_rows(encoded: BatchEncoding, rows: Sequence[int] | np.ndarray) -> BatchEncoding:
+    """The given rows, one list a text, as `encode` gives them."""
+    return BatchEncoding({key: [values[row] for row in rows] for key, values in encoded.items()})
+
+
 def pad(
     encoded: BatchEncoding,
     rows: Sequence[int] | np.ndarray,
