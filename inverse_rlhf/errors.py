@@ -38,6 +38,12 @@ def one_line() -> Iterator[None]:
         _end(line, 2)
 
 
+def first_line(error: Exception) -> str:
+    """What a library says is wrong, for a message: its first line that is no heading of others."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line and not line.endswith(":")), repr(error))[:500]
+
+
 def say(*lines: str) -> None:
     """Print lines; where nobody reads on, as after `| head -1`, the program goes on unheard."""
     text = "\n".join(lines)

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
-from inverse_rlhf.errors import UserError
+from inverse_rlhf.errors import UserError, first_line
 from inverse_rlhf.features.hidden_state import (
     head_of,
     hidden_states,
@@ -64,8 +64,7 @@ def check_body(params: Irl, compute: Compute, base: Path) -> None:
         together = hidden_states(PROBES, body, pooling=params.pooling)
         alone = [hidden_states([text], body, pooling=params.pooling)[0] for text in PROBES]
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
-        line = next(iter(str(error).splitlines()), repr(error))
-        raise UserError(f"{_named(body)} gives no hidden states: {line[:500]}") from None
+        raise UserError(f"{_named(body)} gives no hidden states: {first_line(error)}") from None
     if not alike(torch.from_numpy(together), torch.from_numpy(np.stack(alone))):
         raise UserError(f"{_named(body)} reads something else of a text that is padded")
 

@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from inverse_rlhf.errors import UserError
+from inverse_rlhf.errors import UserError, first_line
 from inverse_rlhf.models.probes import alike, first_tokens
 
 _CONFIG = "adapter_config.json"
@@ -90,9 +90,33 @@ def find_adapter(source: str | Path, name: str, *, revision: str | None) -> Adap
 
 
 def _read(folder: Path, name: str) -> Adapter:
-    from peft import LoraConfig, PeftConfig, __version__
+    from peft import PeftConfig
     from safetensors import SafetensorError
     from safetensors.torch import load_file
+
+    content = _settings(folder, name)
+    base = content.get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise UserError(
+            f"{name} names no base model: set base_model_name_or_path in its {_CONFIG} to a folder "
+            "or a hub id"
+        )
+    if not (folder / _WEIGHTS).is_file():
+        other = " but an adapter_model.bin" if (folder / "adapter_model.bin").is_file() else ""
+        raise UserError(
+            f"{name} has no {_WEIGHTS}{other}: only safetensors are loaded, convert the weights"
+        )
+    try:
+        config = PeftConfig.from_pretrained(str(folder))
+        weights = load_file(folder / _WEIGHTS)
+    except (TypeError, ValueError, SafetensorError) as error:
+        raise UserError(f"{name}: the adapter cannot be loaded: {first_line(error)}") from None
+    return Adapter(folder, _base_of(base, folder, name), content.get("revision"), config, weights)
+
+
+def _settings(folder: Path, name: str) -> dict[str, Any]:
+    """The adapter's configuration as it is written, of a LoRA that can be merged."""
+    from peft import LoraConfig, __version__
 
     try:
         content = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
@@ -117,23 +141,7 @@ def _read(folder: Path, name: str) -> Adapter:
             f"{name}: its init_lora_weights is {start!r}, which also changes the base's weights: "
             "save it as a plain LoRA, or merge it yourself and name the merged folder"
         )
-    base = content.get("base_model_name_or_path")
-    if not isinstance(base, str) or not base:
-        raise UserError(
-            f"{name} names no base model: set base_model_name_or_path in its {_CONFIG} to a folder "
-            "or a hub id"
-        )
-    if not (folder / _WEIGHTS).is_file():
-        other = " but an adapter_model.bin" if (folder / "adapter_model.bin").is_file() else ""
-        raise UserError(
-            f"{name} has no {_WEIGHTS}{other}: only safetensors are loaded, convert the weights"
-        )
-    try:
-        config = PeftConfig.from_pretrained(str(folder))
-        weights = load_file(folder / _WEIGHTS)
-    except (TypeError, ValueError, SafetensorError) as error:
-        raise UserError(f"{name}: the adapter cannot be loaded: {_line(error)}") from None
-    return Adapter(folder, _base_of(base, folder, name), content.get("revision"), config, weights)
+    return content
 
 
 def _base_of(base: str, folder: Path, name: str) -> str:
@@ -177,7 +185,7 @@ def merge(model: PreTrainedModel, adapter: Adapter, name: str) -> PreTrainedMode
     except KeyError as error:
         raise UserError(f"{misfit}it lacks {error.args[0]}") from None
     except (AttributeError, ImportError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(misfit + _line(error)) from None
+        raise UserError(misfit + first_line(error)) from None
     # Weights of the base are not in the file: those of the adapter have its name, "default".
     missing = sorted(key for key in found.missing_keys if "default" in key.split("."))
     for keys, what in ((missing, "it lacks"), (sorted(found.unexpected_keys), "no place for")):
@@ -214,10 +222,3 @@ def _check_rows(model: PreTrainedModel, adapter: Adapter, name: str) -> None:
 def _outputs(model: Any) -> torch.Tensor:
     """What a model makes of its first tokens: logits or hidden states."""
     return model(input_ids=first_tokens(model))[0].float()
-
-
-def _line(error: Exception) -> str:
-    """The first line of an error that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith("Error(s) in loading")]
-    return (told or lines or [repr(error)])[0]

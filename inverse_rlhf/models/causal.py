@@ -7,7 +7,7 @@ an error, and every number measured on it is wrong.
 import torch
 from transformers import GenerationConfig, GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
 
-from inverse_rlhf.errors import UserError
+from inverse_rlhf.errors import UserError, first_line
 from inverse_rlhf.models.probes import alike
 
 
@@ -41,9 +41,9 @@ def check_causal(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, nam
     except (torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:
-        line = next(iter(str(error).splitlines()), repr(error))
         raise UserError(
-            f"{name} is no policy: a {model.config.model_type} cannot complete a text: {line[:500]}"
+            f"{name} is no policy: a {model.config.model_type} cannot complete a text: "
+            f"{first_line(error)}"
         ) from None
     if wrong:
         raise UserError(f"{name} is no policy: a {model.config.model_type} {wrong}")

@@ -22,7 +22,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from inverse_rlhf.errors import UserError
+from inverse_rlhf.errors import UserError, first_line
 from inverse_rlhf.files import atomic
 from inverse_rlhf.models.adapters import TOKENIZER_FILES, Adapter, find_adapter, merge
 from inverse_rlhf.models.causal import check_causal
@@ -506,13 +506,12 @@ def _one_line(name: str, part: str) -> Iterator[None]:
     except (UserError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        line = next((line for line in lines if not line.endswith(":")), repr(error))
+        line = first_line(error)
         if isinstance(error, KeyError):
             line = f"{error!r}: a setting that is missing or unknown"
         if "use_safetensors" in line:  # the hub's advice is to load what is not loaded here
             line = "it has no .safetensors weights: convert them to safetensors"
-        raise UserError(f"{name}: the {part} cannot be loaded: {line[:500]}") from None
+        raise UserError(f"{name}: the {part} cannot be loaded: {line}") from None
 
 
 def _position_of_padding(module: PreTrainedModel) -> int | None:
