@@ -166,6 +166,8 @@ def load(
         model, tokenizer = _read(kind, source, name, options, config)
     else:
         model, tokenizer = _read_adapted(kind, adapter, name, trust_remote_code, config)
+    with _one_line(name, "vocabulary"):
+        model.get_input_embeddings()
     broken = [key for key, value in model.named_parameters() if not value.isfinite().all()]
     if broken:
         raise UserError(f"{name} is broken: its weights {broken[0]} are not finite")
