@@ -19,6 +19,7 @@ from inverse_rlhf.models.checkpoints import Model, load
 from inverse_rlhf.models.manifest import followed
 from inverse_rlhf.models.reading import encode, pad
 from inverse_rlhf.params import Compute, Irl
+from inverse_rlhf.rewards.portable import check_classifier
 
 _TEXTS = ("a few words of text, one after the other", "a word")
 _ROUNDING = 1e-3
@@ -55,7 +56,8 @@ def check_body(params: Irl, compute: Compute, base: Path) -> None:
     """Check, before any training, that the body that `irl.body` names gives hidden states.
 
     Raises:
-        UserError: see `load_body` and `keep_bottom_blocks`; or its states change with padding.
+        UserError: see `load_body`, `keep_bottom_blocks` and `write_classifier`; or its states
+            change with padding.
     """
     body = load_body(params, compute, base)
     if body is None:
@@ -70,6 +72,8 @@ def check_body(params: Irl, compute: Compute, base: Path) -> None:
         raise UserError(f"{_named(body)} gives no hidden states: {line[:500]}") from None
     if not np.allclose(together, alone, atol=_ROUNDING * (1 + np.abs(together).max())):
         raise UserError(f"{_named(body)} reads something else of a text that is padded")
+    if params.pooling == "last" and head_of(body.module) is not None:
+        check_classifier(body)
 
 
 def _named(body: Model) -> str:

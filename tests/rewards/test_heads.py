@@ -379,16 +379,17 @@ def test_segments_are_those_of_the_tokenizer(params: Params, tmp_path: Path) -> 
     assert abs(ignored[0] - ignored[1] - expected[0]) > 0.01
 
 
-@pytest.mark.parametrize("kind", ["t5", "canine"])
+@pytest.mark.parametrize("kind", ["t5", "canine", "perceiver"])
 def test_a_classifier_that_reads_no_text_is_refused_in_one_line(
     kind: str, params: Params, tmp_path: Path
 ) -> None:
-    """A T5 that is not told what its decoder starts with; a reader of letters without a table."""
+    """A T5 that is not told what its decoder starts with; readers of letters without a table."""
     config = tiny_config(kind, num_labels=2)
     AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path)
     shared_tokenizer().save_pretrained(tmp_path)
     with pytest.raises(UserError, match=rf"^true_reward\.source: {tmp_path}: ") as line:
-        model = load("classifier", tmp_path, params.compute, key="true_reward.source")
-        ClassifierReward(model, toxic_label=1)
+        ClassifierReward(
+            load("classifier", tmp_path, params.compute, key="true_reward.source"), toxic_label=1
+        )
     assert "\n" not in str(line.value)
     assert len(str(line.value)) < 1000
