@@ -186,7 +186,15 @@ def merge(model: PreTrainedModel, adapter: Adapter, name: str) -> PreTrainedMode
             more = f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
             raise UserError(f"{misfit}{what} {keys[0]}{more}")
     expected = _outputs(beside.eval())
-    merged = beside.merge_and_unload()
+    try:
+        merged = beside.merge_and_unload()
+    except (NotImplementedError, RuntimeError, ValueError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise UserError(
+            f"{name}: the adapter cannot be merged into its base model {adapter.base}: "
+            f"{_line(error)}"
+        ) from None
     difference = (_outputs(merged) - expected).abs().max()
     # Where not a number, the weights are broken, which is said of them whoever brought them.
     if difference > _ROUNDING * (1 + expected.abs().max()):
