@@ -210,7 +210,7 @@ def test_adapters_that_cannot_be_merged_are_one_line(
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"lora_bias": True, "target_modules": ["embed_out"]}, "the base layer has no bias"),
+        ({"lora_bias": True, "target_modules": ["lm_head"]}, "the base layer has no bias"),
         ({"alora_invocation_tokens": [5, 6]}, "aLoRA does not support merging"),
     ],
 )
