@@ -1,5 +1,6 @@
 """Tokenizers and policies such as others have, made here; no weights are trained."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from tokenizers import (
 )
 from transformers import (
     AutoModelForCausalLM,
+    CTRLTokenizer,
     GenerationConfig,
     PreTrainedConfig,
+    PreTrainedTokenizer,
     PreTrainedTokenizerFast,
 )
 
@@ -103,6 +106,21 @@ def closing() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe, bos_token=end, eos_token=end, unk_token=end, pad_token=end
     )
+
+
+def with_holes(folder: Path, **special: str) -> PreTrainedTokenizer:
+    """One in Python, not all of whose numbers have a token: the next token has the number of `map`.
+
+    Args:
+        folder: for its files.
+        special: more special tokens by their names.
+    """
+    known = {"<unk>": 0, "a": 1, "the": 2, "you": 3, "<end>": 5, "map": 6}
+    files = folder / "vocab.json", folder / "merges.txt"
+    files[0].write_text(json.dumps(known))
+    merges = ["t h", "th e</w>", "y o", "yo u</w>", "m a", "ma p</w>"]
+    files[1].write_text("\n".join(["#version: 0.2", *merges, ""]))
+    return CTRLTokenizer(*map(str, files), unk_token="<unk>", eos_token="<end>", **special)
 
 
 TOKENIZERS: dict[str, Callable[[], PreTrainedTokenizerFast]] = {

@@ -20,6 +20,7 @@ from inverse_rlhf.models.manifest import followed
 from inverse_rlhf.models.probes import PROBES, alike
 from inverse_rlhf.models.reading import encode, pad
 from inverse_rlhf.params import Compute, Irl
+from inverse_rlhf.rewards.portable import check_classifier
 
 
 def load_body(params: Irl, compute: Compute, base: Path) -> Model | None:
@@ -53,7 +54,8 @@ def check_body(params: Irl, compute: Compute, base: Path) -> None:
     """Check, before any training, that the body that `irl.body` names gives hidden states.
 
     Raises:
-        UserError: see `load_body` and `keep_bottom_blocks`; or its states change with padding.
+        UserError: see `load_body`, `keep_bottom_blocks` and `write_classifier`; or its states
+            change with padding.
     """
     body = load_body(params, compute, base)
     if body is None:
@@ -67,6 +69,8 @@ def check_body(params: Irl, compute: Compute, base: Path) -> None:
         raise UserError(f"{_named(body)} gives no hidden states: {first_line(error)}") from None
     if not alike(torch.from_numpy(together), torch.from_numpy(np.stack(alone))):
         raise UserError(f"{_named(body)} reads something else of a text that is padded")
+    if params.pooling == "last" and head_of(body.module) is not None:
+        check_classifier(body)
 
 
 def _named(body: Model) -> str:

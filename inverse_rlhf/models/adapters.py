@@ -193,7 +193,15 @@ def merge(model: PreTrainedModel, adapter: Adapter, name: str) -> PreTrainedMode
             more = f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
             raise UserError(f"{misfit}{what} {keys[0]}{more}")
     expected = _outputs(beside.eval())
-    merged = beside.merge_and_unload()
+    try:
+        merged = beside.merge_and_unload()
+    except (NotImplementedError, RuntimeError, ValueError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise UserError(
+            f"{name}: the adapter cannot be merged into its base model {adapter.base}: "
+            f"{first_line(error)}"
+        ) from None
     # Where not finite, the weights are broken, which is said of them whoever brought them.
     if expected.isfinite().all() and not alike(_outputs(merged), expected):
         raise UserError(

@@ -64,6 +64,7 @@ def _fault(
     right = _logits(model, torch.stack([long, torch.cat([short, fill])]), mask)
     if not (alike(right[0], whole) and alike(right[1, : len(short)], alone)):
         return "says something else of a text when padding stands behind it"
+    # Some take a mask and ignore it: in RWKV's state padding is a token like any other.
     mask[1] = mask[1].flip(0)
     output = model.generate(
         input_ids=torch.stack([long, torch.cat([fill, short])]).to(model.device),

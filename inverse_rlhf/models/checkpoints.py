@@ -166,6 +166,8 @@ def load(
         model, tokenizer = _read(kind, source, name, options, config)
     else:
         model, tokenizer = _read_adapted(kind, adapter, name, trust_remote_code, config)
+    with _one_line(name, "vocabulary"):
+        _ = model.get_input_embeddings().weight
     broken = [key for key, value in model.named_parameters() if not value.isfinite().all()]
     if broken:
         raise UserError(f"{name} is broken: its weights {broken[0]} are not finite")
@@ -483,8 +485,11 @@ def _check_ends(model: PreTrainedModel, name: str) -> None:
 def _check_vocabulary(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str
 ) -> None:
-    """Refuse a tokenizer some of whose tokens the model does not embed."""
-    token, highest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    """Refuse a tokenizer some of whose tokens the model does not embed, or one of whose special
+    tokens has the number of a word.
+    """
+    known = tokenizer.get_vocab()
+    token, highest = max(known.items(), key=lambda item: item[1])
     rows = model.get_input_embeddings().weight.shape[0]
     if highest >= rows:
         raise UserError(
@@ -492,6 +497,15 @@ def _check_vocabulary(
             f"{rows}: name a tokenizer of its own, or resize the model's embeddings to "
             f"{highest + 1} and name the resized folder"
         )
+    special = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+    special.pop(tokenizer.unk_token_id, None)  # unknown words may share it
+    named = {*special.values(), *map(str, tokenizer.added_tokens_decoder.values())}
+    for word, number in known.items():
+        if number in special and word not in named:
+            raise UserError(
+                f"{name}: its tokenizer has one number, {number}, for {special[number]!r} and for "
+                f"{word!r}: give {special[number]!r} one of its own and train the model with it"
+            )
 
 
 @contextlib.contextmanager

@@ -207,7 +207,11 @@ def pad(
     side: Literal["left", "right"] = "right",
 ) -> BatchEncoding:
     """The given rows as padded tensors of shape (rows, tokens) on the model's device."""
-    padding = {"input_ids": model.tokenizer.pad_token_id, "attention_mask": 0}
+    padding = {
+        "input_ids": model.tokenizer.pad_token_id,
+        "attention_mask": 0,
+        "token_type_ids": model.tokenizer.pad_token_type_id,
+    }
     padded = {}
     for key, values in encoded.items():
         chosen = [torch.tensor(values[row], dtype=torch.int64) for row in rows]

@@ -1,5 +1,6 @@
 """The toxicity part of the true reward: a classifier's log-odds."""
 
+import inspect
 import itertools
 import re
 from collections.abc import Iterator, Sequence
@@ -11,10 +12,10 @@ import torch
 from scipy.special import expit
 from transformers import BatchEncoding, PreTrainedConfig
 
-from inverse_rlhf.errors import UserError
+from inverse_rlhf.errors import UserError, first_line
 from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.models.probes import PROBES
-from inverse_rlhf.models.reading import encode, map_texts, pad
+from inverse_rlhf.models.reading import around, encode, map_texts, pad
 from inverse_rlhf.params import Head
 
 # Labels of Jigsaw's two challenges, any number of which a comment has, and names for none of them.
@@ -63,7 +64,7 @@ class ClassifierReward:
         head: how it is read, in words.
 
     Raises:
-        UserError: the classifier has no such class.
+        UserError: the classifier has no such class, or it cannot read a text.
     """
 
     def __init__(self, model: Model, params: Head) -> None:
@@ -81,11 +82,19 @@ class ClassifierReward:
         name = f"{config.id2label[self.toxic_label]!r}, output {self.toxic_label}"
         how = "by softmax" if self._softmax else kind
         self.head = f"{name} of {config.num_labels}, {how}, higher is {params.higher_is}"
-        self._padded = _ignores_padding(model)
+        try:
+            self._padded = _ignores_padding(model)
+        except (torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as error:  # whatever an architecture raises without what it needs
+            raise UserError(
+                f"true_reward.source: {model.module.name_or_path}: this {config.model_type} cannot "
+                f"read a text as its config.json describes it: {first_line(error)}"
+            ) from None
 
     def score(self, texts: Sequence[str]) -> np.ndarray:
         """Rewards, float32 of shape (texts,): of each text what it has alone."""
-        encoded = encode(texts, self.model)
+        encoded = _encoded(texts, self.model)
         return map_texts(self._rewards, encoded, self.model, padded=self._padded)
 
     def _rewards(self, batch: BatchEncoding) -> torch.Tensor:
@@ -95,6 +104,24 @@ class ClassifierReward:
             others = torch.arange(logits.shape[1], device=logits.device) != self.toxic_label
             output = output - logits[:, others].logsumexp(1)
         return self._sign * (output - self.neutral)
+
+
+def _encoded(texts: Sequence[str], model: Model) -> BatchEncoding:
+    """Token ids and attention masks, see `encode`, and the segments of tokens where the tokenizer
+    gives them and the classifier reads them: XLNet's last token has one of its own.
+    """
+    encoded = encode(texts, model)
+    segments = model.tokenizer("a", verbose=False).get("token_type_ids")
+    if segments and "token_type_ids" in inspect.signature(model.module.forward).parameters:
+        opening, closing = map(len, around(texts, model.tokenizer))
+        end = len(segments) - closing
+        encoded["token_type_ids"] = [
+            segments[:opening]
+            + segments[end - 1 : end] * (len(row) - opening - closing)
+            + segments[end:]
+            for row in encoded["input_ids"]
+        ]
+    return encoded
 
 
 def _logits(model: Model, batch: BatchEncoding) -> torch.Tensor:
@@ -136,7 +163,7 @@ def _padding_token(model: Model, token: int) -> Iterator[None]:
 def _ignores_padding(model: Model) -> bool:
     """Whether texts of unlike lengths in one batch have the outputs that each has alone."""
     model.module.eval()
-    encoded = encode(READ_TOGETHER, model)
+    encoded = _encoded(READ_TOGETHER, model)
     rows = [row for row, ids in enumerate(encoded["input_ids"]) if ids]
     if len({len(encoded["input_ids"][row]) for row in rows}) < 2:
         return False  # it cannot be seen

@@ -6,6 +6,7 @@ So padding must be a token that no text ends with.
 
 import copy
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,10 @@ def write_classifier(body: Model, folder: Path) -> None:
     Raises:
         UserError: the tokenizer, read again, reads texts otherwise.
     """
-    tokenizer = copy.deepcopy(body.tokenizer)
+    tokenizer = _write_padding_tokenizer(body, folder)
     rows = body.module.get_input_embeddings().weight.shape[0]
-    if _ends_texts(tokenizer):
-        _add_padding(tokenizer)
     needed = max(rows, int(tokenizer.pad_token_id) + 1)
     body.module.save_pretrained(folder, state_dict=_with_rows(body, needed))
-    _write_tokenizer(tokenizer, body, folder)
-    _check_tokenizer(folder, body.tokenizer)
     changes = {
         "id2label": {"0": LABEL},
         "label2id": {LABEL: 0},
@@ -54,6 +51,22 @@ def write_classifier(body: Model, folder: Path) -> None:
         "pad_token_id": tokenizer.pad_token_id,
     } | ({"vocab_size": needed} if needed > rows else {})
     _edit_config(folder, changes, body.module.config)
+
+
+def check_classifier(body: Model) -> None:
+    """Check, before there are weights to write, what `write_classifier` raises."""
+    with tempfile.TemporaryDirectory() as folder:
+        _write_padding_tokenizer(body, Path(folder))
+
+
+def _write_padding_tokenizer(body: Model, folder: Path) -> PreTrainedTokenizerBase:
+    """Write the tokenizer with a padding token that no text ends with."""
+    tokenizer = copy.deepcopy(body.tokenizer)
+    if _ends_texts(tokenizer):
+        _add_padding(tokenizer)
+    _write_tokenizer(tokenizer, body, folder)
+    _check_tokenizer(folder, body.tokenizer)
+    return tokenizer
 
 
 def write_body(body: Model, folder: Path) -> None:

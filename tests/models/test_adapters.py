@@ -207,6 +207,21 @@ def test_adapters_that_cannot_be_merged_are_one_line(
         load("policy", nested, compute)
 
 
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"lora_bias": True, "target_modules": ["lm_head"]}, "the base layer has no bias"),
+        ({"alora_invocation_tokens": [5, 6]}, "aLoRA does not support merging"),
+    ],
+)
+def test_what_peft_cannot_merge_is_one_line(
+    make: Make, compute: Compute, settings: dict[str, Any], line: str
+) -> None:
+    folder, _ = make(**settings)
+    with pytest.raises(UserError, match=rf"^aligned: .* cannot be merged into its base .*{line}"):
+        load("policy", folder, compute, key="aligned")
+
+
 def test_tied_embeddings_are_not_changed_on_both_sides(
     make: Make, policy_folder: Path, compute: Compute, tmp_path: Path
 ) -> None:

@@ -17,17 +17,23 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as CLASSIFIERS,
 )
 
+from inverse_rlhf.data.tables import paired, whole_texts
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.evaluation.policy_metrics import policy_report
+from inverse_rlhf.evaluation.scoring import read_policies, score_texts
 from inverse_rlhf.features.hidden_state import head_of
 from inverse_rlhf.irl.body import check_body, load_body
 from inverse_rlhf.irl.fit import fit_rewards
 from inverse_rlhf.models.checkpoints import Model, load
-from inverse_rlhf.params import Params
+from inverse_rlhf.models.limits import check_settings
+from inverse_rlhf.models.prompt_room import leave_out_long
+from inverse_rlhf.params import NewTokens, Params, Rollouts
 from inverse_rlhf.policies.likelihood import log_ratios
 from inverse_rlhf.policies.sampling import sample_completions
-from inverse_rlhf.policies.training import train_on_reward
+from inverse_rlhf.policies.training import Score, of_whole_texts, standardise, train_on_reward
+from inverse_rlhf.rewards.classifier import ClassifierReward
 from inverse_rlhf.rewards.recovered import load_irl_reward
-from tests.architectures import save_tiny
+from tests.architectures import save_tiny, shared_tokenizer, tiny_config
 
 PASS = (
     "bloom codegen cohere deepseek_v3 falcon gemma gemma2 gemma3_text glm gpt2 gpt_neo gpt_neox "
@@ -83,11 +89,15 @@ def test_an_architecture_goes_through_all_stages(
     kind: str, few_pairs: pd.DataFrame, params: Params, tmp_path: Path
 ) -> None:
     folder = save_tiny(kind, tmp_path / "base")
+    _check_room(folder, params)
     policy = load("policy", folder, params.compute, key="base_policy.source")
+    check_settings(policy, params)
     check_body(params.irl, params.compute, folder)
+    _check_true_reward(kind, params, tmp_path / "true_reward")
     _check_samples(policy, params)
-    _check_training(load("policy", folder, params.compute), params, tmp_path / "curve.csv")
+    _check_training(params, tmp_path)
     _check_reward(kind, {"trainable": "last_k"}, few_pairs, params, tmp_path)
+    _check_evaluation(params, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -123,19 +133,102 @@ def _check_samples(policy: Model, params: Params) -> None:
     assert (ratio == 0).all()
 
 
-def _check_training(policy: Model, params: Params, curve: Path) -> None:
-    """One step of next to no length: the policy is its own reference."""
+def _check_room(folder: Path, params: Params) -> None:
+    """A prompt beyond the context is left out, where there is a limit."""
+    limit = load("policy", folder, params.compute).max_tokens
+    own = params.base_policy.model_copy(update={"source": str(folder)})
+    few = Rollouts(max_new_tokens=5, batch_size=3), NewTokens(max_new_tokens=5)
+    table = pd.DataFrame({"prompt": ["you are", "see the map"] * 5 + ["x" * 200], "split": "irl"})
+    kept, long = leave_out_long(table, PROMPTS, own, *few)
+    assert len(kept) + long == len(table)
+    assert long == (limit < 200)
+
+
+def _classifier(folder: Path, params: Params) -> ClassifierReward:
+    return ClassifierReward(load("classifier", folder, params.compute), params.true_reward)
+
+
+def _check_true_reward(kind: str, params: Params, folder: Path) -> None:
+    """Log-odds are those of plain transformers, text by text; of an architecture without a
+    classifier GPT-NeoX's stand in.
+    """
+    kind = kind if kind in CLASSIFIERS else "gpt_neox"
+    torch.manual_seed(0)
+    config = tiny_config(kind, num_labels=2)
+    module = AutoModelForSequenceClassification.from_config(config).eval()
+    module.score.weight.data.normal_()
+    module.save_pretrained(folder)
+    shared_tokenizer().save_pretrained(folder)
+    texts = PROMPTS["prompt"].tolist()
+    with torch.no_grad():
+        plain = [
+            module(**shared_tokenizer()(text, return_tensors="pt")).logits[0] for text in texts
+        ]
+    expected = [(clean - toxic).item() for clean, toxic in plain]
+    np.testing.assert_allclose(_classifier(folder, params).score(texts), expected, atol=1e-3)
+
+
+def _train(params: Params, path: Path, name: str, score: Score, lr: float) -> dict[str, float]:
+    """One step from the base policy; it is saved under the name."""
     settings = params.rlhf.model_copy(
-        update={"steps": 1, "batch_size": 3, "generations": 2, "lr": 1e-9, "warmup_steps": 0}
+        update={"steps": 1, "batch_size": 3, "generations": 2, "lr": lr, "warmup_steps": 0}
         | {"min_new_tokens": 2, "max_new_tokens": 5, "trainable_layers": 1}
     )
-
-    def score(_: Any, completions: Any) -> np.ndarray:
-        return np.array([len(text) for text in completions], dtype=np.float32)
-
-    facts = train_on_reward(PROMPTS, policy, score, settings, seed=0, curve=curve)
-    assert abs(facts["final_kl"]) < 1e-3
+    policy = load("policy", path / "base", params.compute)
+    facts = train_on_reward(PROMPTS, policy, score, settings, seed=0, curve=path / f"{name}.csv")
+    policy.save(path / name)
     assert np.isfinite(facts["final_entropy"])
+    return facts
+
+
+def _check_training(params: Params, path: Path) -> None:
+    """One step of next to no length: the policy is its own reference."""
+    reward = _classifier(path / "true_reward", params)
+    score = standardise(of_whole_texts(reward.score), PROMPTS["prompt"].tolist(), [" a", "", " b"])
+    facts = _train(params, path, "aligned", score, 1e-9)
+    assert abs(facts["final_kl"]) < 1e-3
+
+
+def _check_evaluation(params: Params, path: Path) -> None:
+    """The policy that is trained on the recovered reward, and what is said of all three."""
+    reward, compute = load_irl_reward(path / "reward", params.compute), params.compute
+    _train(params, path, "rerl", of_whole_texts(reward.standardised), 1e-3)
+    settings = params.pairs.model_copy(
+        update={"samples": 1, "min_new_tokens": 2, "max_new_tokens": 5}
+    )
+    sides = [
+        sample_completions(
+            PROMPTS, load("policy", path / name, compute), settings, seed=0, name=name
+        )
+        for name in ("base", "aligned")
+    ]
+    prompts = PROMPTS.assign(
+        human_completion=" it is fine.",
+        toxic=pd.array([0, 1, 0], dtype="Int8"),
+        split="test",
+    )
+    folders = {name: path / name for name in ("base", "aligned", "rerl")}
+    read = read_policies(
+        paired(prompts[["prompt_id", "prompt", "split"]], *sides),
+        prompts,
+        PROMPTS,
+        folders,
+        settings,
+        compute,
+        seed=0,
+    )
+    scored = score_texts(read, reward, path / "true_reward", params.true_reward, params.parts)
+    report = policy_report(scored, read, resamples=100, seed=0)
+    assert abs(report["rlhf"]["kl_to_base"]) < 1e-3
+    assert report["rerl"]["kl_to_base"] > -1e-3
+    numbers = [value for policy in report.values() for value in policy.values()]
+    assert np.isfinite([value for value in numbers if isinstance(value, float)]).all()
+    assert set(report["rerl"]["transfer"]) == set(report["base"]["transfer"])
+    # What was loaded again says of the base policy's texts what the base policy does.
+    said = read.likelihoods["aligned"]
+    np.testing.assert_allclose(said["own_nll"], said["nll"], atol=1e-3)
+    texts = whole_texts(scored.scores["prompt"], scored.scores["completion"])
+    np.testing.assert_allclose(scored.scores["irl_reward"], reward.score(texts), atol=1e-4)
 
 
 def _check_reward(

@@ -24,6 +24,7 @@ from inverse_rlhf.params import for_stage, load_params
 from inverse_rlhf.parquet import write_table
 from stages import base_policy
 from tests.architectures import save_tiny
+from tests.foreign import with_holes
 
 Stage = Callable[..., None]
 
@@ -141,6 +142,21 @@ def test_what_later_stages_cannot_do_is_refused_at_once(
     assert digests(folder) == before
     assert not list(Path().glob("models/*"))
     assert not Path("metrics").exists()
+
+
+def test_a_tokenizer_that_no_reward_can_bring_is_refused_at_once(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """Where padding needs a token of its own, but the next number is that of a word."""
+    folder = save_tiny("llama", tmp_path / "mine")
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    with_holes(tmp_path).save_pretrained(folder)
+    line = r"^the reward's tokenizer cannot be written for others: 'map' is \[6\] by it, .* 6 pads"
+    with pytest.raises(UserError, match=line):
+        stage(folder)
+    assert not Path("models/base").exists()
+    stage(folder, irl__pooling="mean")
 
 
 def test_text_features_need_no_body(stage: Stage, tmp_path: Path) -> None:

