@@ -42,6 +42,7 @@ from inverse_rlhf.data.given_file import (
 )
 from inverse_rlhf.data.read_file import named, shown
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.files import printed
 
 _SIDES = ("base", "aligned")
 _PROMPT = ("prompt", "instruction")
@@ -217,7 +218,7 @@ def from_two_files(first: GivenFile, second: GivenFile) -> pd.DataFrame:
     shared = [prompt for prompt in dict.fromkeys(base["prompt"]) if prompt in rows[1]]
     if not shared:
         raise UserError(
-            f"{first.key}: {first.path} and {second.path} have no prompt in common: one begins "
+            f"{first.key}: {printed(first.path)} and {printed(second.path)} have no prompt in common: one begins "
             f"with {shown(base['prompt'].iloc[0])}, the other with "
             f"{shown(aligned['prompt'].iloc[0])}: give both models' answers to the same prompts"
         )
@@ -236,8 +237,8 @@ def from_two_files(first: GivenFile, second: GivenFile) -> pd.DataFrame:
         if differ.any():
             row = int(np.flatnonzero(differ)[0])
             first.fail(
-                f"has {name} {table[name][row]!r} for {shown(table['prompt'][row])}, but "
-                f"{second.path} has {other[name][row]!r}: make them the same"
+                f"has {name} {shown(table[name][row])} for {shown(table['prompt'][row])}, but "
+                f"{printed(second.path)} has {shown(other[name][row])}: make them the same"
             )
         table[name] = table[name].fillna(other[name])
     return table.join(other.drop(columns=[name for name in other if name in table]))
