@@ -18,7 +18,10 @@ one file base_score, base_preference or score_rejected, the same with aligned an
 base_log_ratio and aligned_log_ratio; in two files score or preference.
 """
 
+import os
+import unicodedata
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -204,6 +207,30 @@ def _answers(file: GivenFile, side: str) -> pd.DataFrame:
     return texts.join(others)
 
 
+def _refuse_alike(
+    first: GivenFile, second: GivenFile, ones: Mapping[str, Any], others: Mapping[str, Any]
+) -> None:
+    """Refuse prompts of one file only that the other has but for white space or how it is encoded.
+
+    They would be left out on both sides, though they are the same prompt in all likelihood.
+    """
+    alike = {_squeezed(prompt): prompt for prompt in others if prompt not in ones}
+    pairs = [(p, alike[_squeezed(p)]) for p in ones if p not in others and _squeezed(p) in alike]
+    if pairs:
+        one, other = pairs[0]
+        start = max(0, len(os.path.commonprefix([one, other])) - 20)
+        raise UserError(
+            f"{first.key}: {printed(first.path)} and {printed(second.path)} have {len(pairs)} "
+            f"prompts that differ in white space or in how characters are encoded alone, one in "
+            f"{ascii(one[start : start + 50])} and {ascii(other[start : start + 50])}: make them "
+            "the same"
+        )
+
+
+def _squeezed(prompt: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", prompt).split())
+
+
 def from_two_files(first: GivenFile, second: GivenFile) -> pd.DataFrame:
     """The base model's answers of one file with the aligned model's of another, by prompt.
 
@@ -211,10 +238,12 @@ def from_two_files(first: GivenFile, second: GivenFile) -> pd.DataFrame:
         Like `from_one_file`, in the order of the first file's prompts.
 
     Raises:
-        UserError: like `from_one_file`; or no prompt that both have, or one with two categories.
+        UserError: like `from_one_file`; or no prompt that both have, one that the other file has
+            with other white space, or one with two categories.
     """
     base, aligned = _answers(first, "base"), _answers(second, "aligned")
     rows = [side.groupby("prompt", sort=False).indices for side in (base, aligned)]
+    _refuse_alike(first, second, *rows)
     shared = [prompt for prompt in dict.fromkeys(base["prompt"]) if prompt in rows[1]]
     if not shared:
         raise UserError(

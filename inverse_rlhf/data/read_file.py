@@ -199,7 +199,14 @@ def _read_csv(text: str) -> pd.DataFrame:
     if twice:
         raise ValueError(f"the header has {shown(twice[0])} twice: rename one")
     _refuse_swallowed(rows[1:], lines[1:])
-    columns = zip(*rows[1:], strict=True) if rows[1:] else [() for _ in header]
+    columns = list(zip(*rows[1:], strict=True)) if rows[1:] else [() for _ in header]
+    for name, fields in zip(header, columns, strict=True):
+        spaced = [field for field in fields if field[:1] == " " and field.lstrip()[:1] == '"']
+        if 2 * len(spaced) > len(fields):
+            raise ValueError(
+                f"column {shown(name)} has blanks before its quotes, as in {shown(spaced[0])}, "
+                "which make them part of the text: begin fields with their quotes"
+            )
     return pd.DataFrame(
         {
             name: pd.Series([field or None for field in fields], dtype=object)

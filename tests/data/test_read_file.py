@@ -235,6 +235,7 @@ BAD: list[tuple[str, bytes, str]] = [
     ("a.csv", b'a,b\n"x\ny",2\n3,4,5\n', r"row 1 \(line 4\) has 3 fields"),
     ("a.csv", b'a,b\n"say \\"no\\" now",1\n', r"row 0 \(line 2\): .* not with a backslash"),
     ("a.csv", b'a,b\n1,2\n"open,1\n', r"row 1 \(line 3\): .*double"),
+    ("a.csv", b'a, b\n1, "x"\n2, "y"\n3, z\n', "column ' b' has blanks before its quotes, as in"),
     ("a.csv", b"a,b,a\n1,2,3\n", "the header has 'a' twice"),
     ("a.csv", b"text\n\xff\xfe\n", "not UTF-8 at byte 5"),
     ("a.csv", "text\na\n".encode("utf-16"), "not UTF-8 at byte 0"),
