@@ -85,7 +85,9 @@ def test_transfer_prompts_that_are_left_out(
     texts = ["one", " one", "\u200b", LINK, "two"]
     Path("wide.jsonl").write_text("\n".join(json.dumps({"prompt": text}) for text in texts))
     facts = prepared(given, generate_comments(160, seed=0))
-    counts = {kind: facts[f"left_out_transfer_{kind}"] for kind in ("repeated", "invisible", "long")}
+    counts = {
+        kind: facts[f"left_out_transfer_{kind}"] for kind in ("repeated", "invisible", "long")
+    }
     assert counts == {"repeated": 1, "invisible": 1, "long": 1}
     Path("wide.jsonl").write_text(json.dumps({"prompt": LINK}))
     with pytest.raises(UserError, match="none of the 1 prompts leaves room"):

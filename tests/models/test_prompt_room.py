@@ -78,5 +78,7 @@ def test_too_few_are_left(params: Params, comments: pd.DataFrame) -> None:
 def test_transfer_prompts(params: Params, comments: pd.DataFrame) -> None:
     table = pd.DataFrame({"prompt_id": [0, 1], "prompt": ["one", LINK]})
     assert check_transfer(table, comments, context(params), PAIRS) == 1
-    with pytest.raises(UserError, match=r"evaluate\.transfer_prompts: none of the 1 prompts leaves"):
+    with pytest.raises(
+        UserError, match=r"evaluate\.transfer_prompts: none of the 1 prompts leaves"
+    ):
         check_transfer(table[1:], comments, context(params), PAIRS)
