@@ -18,7 +18,6 @@ one file base_score, base_preference or score_rejected, the same with aligned an
 base_log_ratio and aligned_log_ratio; in two files score or preference.
 """
 
-import os
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -218,11 +217,12 @@ def _refuse_alike(
     pairs = [(p, alike[_squeezed(p)]) for p in ones if p not in others and _squeezed(p) in alike]
     if pairs:
         one, other = pairs[0]
-        start = max(0, len(os.path.commonprefix([one, other])) - 20)
+        characters = enumerate(zip(one, other, strict=False))
+        start = max(0, next((i for i, (a, b) in characters if a != b), len(min(one, other))) - 20)
         raise UserError(
             f"{first.key}: {printed(first.path)} and {printed(second.path)} have {len(pairs)} "
             f"prompts that differ in white space or in how characters are encoded alone, one in "
-            f"{ascii(one[start : start + 50])} and {ascii(other[start : start + 50])}: make them "
+            f"{one[start : start + 50]!a} and {other[start : start + 50]!a}: make them "
             "the same"
         )
 
@@ -247,7 +247,8 @@ def from_two_files(first: GivenFile, second: GivenFile) -> pd.DataFrame:
     shared = [prompt for prompt in dict.fromkeys(base["prompt"]) if prompt in rows[1]]
     if not shared:
         raise UserError(
-            f"{first.key}: {printed(first.path)} and {printed(second.path)} have no prompt in common: one begins "
+            f"{first.key}: {printed(first.path)} and {printed(second.path)} have no prompt in "
+            "common: one begins "
             f"with {shown(base['prompt'].iloc[0])}, the other with "
             f"{shown(aligned['prompt'].iloc[0])}: give both models' answers to the same prompts"
         )

@@ -79,8 +79,8 @@ def read_transfer_prompts(params: Transfer) -> pd.DataFrame:
 
     Returns:
         The transfer_prompts table, `transfer_count` rows at most, none where no file is named. Of a
-        file `attrs["facts"]` counts the rows that are left out: left_out_transfer_invisible (nothing
-        to be seen), left_out_transfer_repeated.
+        file `attrs["facts"]` counts the rows that are left out: left_out_transfer_invisible
+        (nothing to be seen), left_out_transfer_repeated.
 
     Raises:
         UserError: a missing, empty or unreadable file, a wrong column, no prompt in it, or one that
@@ -174,7 +174,8 @@ def _column(frame: pd.DataFrame, name: str, key: str, source: Path | str) -> "pd
     found = column_of(frame, name)
     if found is None:
         raise UserError(
-            f"{key}: {printed(source)} has no column {name!r}; its columns are {named_columns(frame)}"
+            f"{key}: {printed(source)} has no column {name!r}; "
+            f"its columns are {named_columns(frame)}"
         )
     return found
 
