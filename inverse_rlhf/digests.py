@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import re
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.files import kind_of, missing, model_files, tables_in
+from inverse_rlhf.files import atomic, kind_of, missing, model_files, tables_in
 
 # Those that decide numbers.
 LIBRARIES = (
@@ -91,9 +92,11 @@ class Digests:
         return digest
 
     def save(self) -> None:
-        """Remember those that were asked for."""
-        if self._new != self._known:
-            self._memory.write_text(json.dumps(self._new), encoding="utf-8")
+        """Remember those that were asked for, and others that are still there."""
+        kept = {name: known for name, known in self._known.items() if os.path.exists(name)}
+        if (found := kept | self._new) != self._known:
+            with atomic(self._memory) as temporary:
+                temporary.write_text(json.dumps(found), encoding="utf-8")
 
     def of(self, source: Source, before: dict[str, Any]) -> dict[str, Any]:
         """Digests of the files that a setting names, or the commit of a hub id.

@@ -123,8 +123,9 @@ def model_files(folder: Path) -> dict[str, Path]:
 
 
 def printed(path: Path | str) -> str:
-    """A name as messages have it, which are of one line."""
-    return str(path) if str(path).isprintable() else repr(str(path))
+    """A name as messages have it, which are of one line; blanks at its ends are seen."""
+    name = str(path)
+    return name if name.isprintable() and name == name.strip() else repr(name)
 
 
 def missing(path: Path) -> str:

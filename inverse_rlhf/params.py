@@ -642,23 +642,29 @@ def error_lines(error: ValidationError, name: str) -> list[str]:
 def _describe(error: dict[str, Any], name: str) -> str:
     path = [str(part) for part in error["loc"]]
     path = [part for part in path if not part.startswith(("literal[", "function-"))]
-    key = ".".join(path) or name
+    key = _plain(".".join(path)) or name
     kind, value = error["type"], error["input"]
-    given = _shown(value)
     if kind == "missing":
         return f"{key} is missing in {name}: add it"
-    if kind == "extra_forbidden":
+    if kind in ("extra_forbidden", "invalid_key"):
         return f"{key} in {name} is not a known key: remove it or correct its spelling"
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     message = message.replace("String should", "a string and")
     message = message.replace("List should", "a list and")
     if path and path[-1] == "[key]":
-        return f"{'.'.join(path[:-1])} in {name} is not a known key: {message}"
+        return f"{_plain('.'.join(path[:-1]))} in {name} is not a known key: {message}"
+    given = _shown(value)
     if kind == "value_error":
         if isinstance(value, dict):
             return f"{key} in {name}: {message}" if path else f"{name}: {message}"
         return f"{key} is {given} in {name}: {message}"
     return f"{key} is {given} in {name}: it must be {message}"
+
+
+def _plain(key: str) -> str:
+    """A key as messages have it, which are of one line."""
+    key = key if key.isprintable() else repr(key)
+    return key if len(key) <= 200 else f"{key[:200]}..."
 
 
 def _shown(value: Any) -> str:

@@ -149,6 +149,20 @@ def test_every_number_has_bounds(
         assert len(line) < 300
 
 
+@pytest.mark.parametrize("group", ["", "irl.bayes", "true_reward.weights"])
+@pytest.mark.parametrize("key", ["a\nb", "a\u202eb", "k" * 5000, 1, None, True, ("a", "b")])
+def test_a_key_of_any_kind_is_one_line(raw_params: dict[str, Any], key: Any, group: str) -> None:
+    content = copy.deepcopy(raw_params)
+    target = content
+    for name in filter(None, group.split(".")):
+        target = target[name]
+    target[key] = 1
+    with pytest.raises(UserError, match=r"in params\.yaml is not a known key") as caught:
+        parse_params(content)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 800
+
+
 def test_a_number_of_thousands_of_digits_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text((ROOT / "params.yaml").read_text().replace("seed: 0 ", f"seed: {'9' * 5000} "))

@@ -179,7 +179,7 @@ def category(cell: Any) -> str | None:
         return cell
     is_number = isinstance(cell, Real | Decimal) and not isinstance(cell, bool)
     # A fraction of 53 bits may stand for several whole numbers beyond them.
-    exact = isinstance(cell, Integral | Decimal) or (is_number and abs(cell) < 2**53)
+    exact = is_number and (isinstance(cell, Integral | Decimal) or abs(cell) < 2**53)
     if not exact or cell != int(cell):
         raise UnreadableError(f"is {shown(cell)}, not a category's name")
     return str(int(cell))

@@ -18,7 +18,9 @@ one file base_score, base_preference or score_rejected, the same with aligned an
 base_log_ratio and aligned_log_ratio; in two files score or preference.
 """
 
+import unicodedata
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,6 +44,7 @@ from inverse_rlhf.data.given_file import (
 )
 from inverse_rlhf.data.read_file import named, shown
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.files import printed
 
 _SIDES = ("base", "aligned")
 _PROMPT = ("prompt", "instruction")
@@ -203,6 +206,31 @@ def _answers(file: GivenFile, side: str) -> pd.DataFrame:
     return texts.join(others)
 
 
+def _refuse_alike(
+    first: GivenFile, second: GivenFile, ones: Mapping[str, Any], others: Mapping[str, Any]
+) -> None:
+    """Refuse prompts of one file only that the other has but for white space or how it is encoded.
+
+    They would be left out on both sides, though they are the same prompt in all likelihood.
+    """
+    alike = {_squeezed(prompt): prompt for prompt in others if prompt not in ones}
+    pairs = [(p, alike[_squeezed(p)]) for p in ones if p not in others and _squeezed(p) in alike]
+    if pairs:
+        one, other = pairs[0]
+        characters = enumerate(zip(one, other, strict=False))
+        start = max(0, next((i for i, (a, b) in characters if a != b), len(min(one, other))) - 20)
+        raise UserError(
+            f"{first.key}: {printed(first.path)} and {printed(second.path)} have {len(pairs)} "
+            f"prompts that differ in white space or in how characters are encoded alone, one in "
+            f"{one[start : start + 50]!a} and {other[start : start + 50]!a}: make them "
+            "the same"
+        )
+
+
+def _squeezed(prompt: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", prompt).split())
+
+
 def from_two_files(first: GivenFile, second: GivenFile) -> pd.DataFrame:
     """The base model's answers of one file with the aligned model's of another, by prompt.
 
@@ -210,14 +238,17 @@ def from_two_files(first: GivenFile, second: GivenFile) -> pd.DataFrame:
         Like `from_one_file`, in the order of the first file's prompts.
 
     Raises:
-        UserError: like `from_one_file`; or no prompt that both have, or one with two categories.
+        UserError: like `from_one_file`; or no prompt that both have, one that the other file has
+            with other white space, or one with two categories.
     """
     base, aligned = _answers(first, "base"), _answers(second, "aligned")
     rows = [side.groupby("prompt", sort=False).indices for side in (base, aligned)]
+    _refuse_alike(first, second, *rows)
     shared = [prompt for prompt in dict.fromkeys(base["prompt"]) if prompt in rows[1]]
     if not shared:
         raise UserError(
-            f"{first.key}: {first.path} and {second.path} have no prompt in common: one begins "
+            f"{first.key}: {printed(first.path)} and {printed(second.path)} have no prompt in "
+            "common: one begins "
             f"with {shown(base['prompt'].iloc[0])}, the other with "
             f"{shown(aligned['prompt'].iloc[0])}: give both models' answers to the same prompts"
         )
@@ -236,8 +267,8 @@ def from_two_files(first: GivenFile, second: GivenFile) -> pd.DataFrame:
         if differ.any():
             row = int(np.flatnonzero(differ)[0])
             first.fail(
-                f"has {name} {table[name][row]!r} for {shown(table['prompt'][row])}, but "
-                f"{second.path} has {other[name][row]!r}: make them the same"
+                f"has {name} {shown(table[name][row])} for {shown(table['prompt'][row])}, but "
+                f"{printed(second.path)} has {shown(other[name][row])}: make them the same"
             )
         table[name] = table[name].fillna(other[name])
     return table.join(other.drop(columns=[name for name in other if name in table]))

@@ -23,6 +23,7 @@ from inverse_rlhf.files import kind_of, missing, printed, tables_in
 KINDS = ".parquet, .csv, .json or .jsonl file (the last three also with .gz)"
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,9})?\s*", re.ASCII | re.IGNORECASE)
 _GZIPPED = b"\x1f\x8b"
+_POINTER = b"version https://git-lfs"  # what git has of a file that Git LFS keeps
 _FEW = 20  # values; a column of texts has more
 _SHOWN = 20  # names in a message
 
@@ -59,6 +60,9 @@ def read_frame(path: Path, key: str) -> pd.DataFrame:
     if path.stat().st_size == 0:
         raise UserError(f"{key}: {name} is empty")
     try:
+        with path.open("rb") as stream:
+            if stream.read(len(_POINTER)) == _POINTER:
+                raise ValueError("it is Git LFS's pointer to the file: run `git lfs pull`")
         return _read_parquet(path) if kind == ".parquet" else _read_text(path, kind)
     except UnicodeDecodeError as error:
         number = error.object.count(b"\n", 0, error.start) + 1
@@ -195,7 +199,14 @@ def _read_csv(text: str) -> pd.DataFrame:
     if twice:
         raise ValueError(f"the header has {shown(twice[0])} twice: rename one")
     _refuse_swallowed(rows[1:], lines[1:])
-    columns = zip(*rows[1:], strict=True) if rows[1:] else [() for _ in header]
+    columns = list(zip(*rows[1:], strict=True)) if rows[1:] else [() for _ in header]
+    for name, fields in zip(header, columns, strict=True):
+        spaced = [field for field in fields if field[:1] == " " and field.lstrip()[:1] == '"']
+        if 2 * len(spaced) > len(fields):
+            raise ValueError(
+                f"column {shown(name)} has blanks before its quotes, as in {shown(spaced[0])}, "
+                "which make them part of the text: begin fields with their quotes"
+            )
     return pd.DataFrame(
         {
             name: pd.Series([field or None for field in fields], dtype=object)
@@ -322,6 +333,8 @@ class _Column:
 
 def _read_json(text: str) -> pd.DataFrame:
     rows = _array(text) if text.lstrip().startswith("[") else _lines(text)
+    if len(rows) == 1 and isinstance(rows[0], dict) and _holds_rows(rows[0]):
+        raise ValueError(_NOT_ROWS.format(named(rows[0])))
     if not rows:
         raise _Empty
     for i, row in enumerate(rows):
@@ -337,6 +350,29 @@ def _array(text: str) -> list[Any]:
     return rows
 
 
+_NOT_ROWS = (
+    "it is one object with the keys {}: write one array of objects, or one object a line, each a "
+    "row with its columns as keys"
+)
+
+
+def _holds_rows(content: dict[str, Any]) -> bool:
+    """Whether an object is a table: its rows under a key, or columns of lists or by row numbers.
+
+    Messages {role, content} are no rows.
+    """
+    for value in content.values():
+        if isinstance(value, list) and value:
+            if all(isinstance(row, dict) and "role" not in row for row in value):
+                return True
+        elif isinstance(value, dict) and value and all(key.isdigit() for key in value):
+            return True
+    sizes = {len(value) if isinstance(value, list) else None for value in content.values()}
+    scalars = [cell for value in content.values() if isinstance(value, list) for cell in value]
+    plain = not any(isinstance(cell, dict | list) for cell in scalars)
+    return None not in sizes and len(sizes) == 1 and plain
+
+
 def _lines(text: str) -> list[Any]:
     rows: list[Any] = []
     # Not splitlines(), which also cuts at line separators within JSON strings.
@@ -345,6 +381,8 @@ def _lines(text: str) -> list[Any]:
             try:
                 rows.append(json.loads(line, object_pairs_hook=_once))
             except json.JSONDecodeError as error:
+                if not rows and (whole := _whole(text)) is not None:
+                    raise ValueError(_NOT_ROWS.format(named(whole))) from None
                 raise ValueError(
                     f"row {len(rows)} (line {number}) is not a JSON object: {error.msg} at "
                     f"character {error.colno}: write one object a line, or one array of objects"
@@ -352,6 +390,15 @@ def _lines(text: str) -> list[Any]:
             except ValueError as error:
                 raise ValueError(f"row {len(rows)} (line {number}): {error}") from None
     return rows
+
+
+def _whole(text: str) -> dict[str, Any] | None:
+    """A text that is one object over several lines."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

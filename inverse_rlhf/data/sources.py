@@ -22,7 +22,7 @@ from inverse_rlhf.data.read_file import (
     shown,
 )
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.files import kind_of
+from inverse_rlhf.files import kind_of, printed
 from inverse_rlhf.params import Data, Transfer
 
 _EMBEDDED_SIZE = 24_000
@@ -78,30 +78,44 @@ def read_transfer_prompts(params: Transfer) -> pd.DataFrame:
     """Distinct prompts of another domain, from the file named by `evaluate.transfer_prompts`.
 
     Returns:
-        The transfer_prompts table, `transfer_count` rows at most, none where no file is named.
+        The transfer_prompts table, `transfer_count` rows at most, none where no file is named. Of a
+        file `attrs["facts"]` counts the rows that are left out: left_out_transfer_invisible
+        (nothing to be seen), left_out_transfer_repeated.
 
     Raises:
         UserError: a missing, empty or unreadable file, a wrong column, no prompt in it, or one that
-            is null, no text or damaged. Prompts in which nothing can be seen are passed over.
+            is null, no text or damaged.
     """
     if params.transfer_prompts is None:
         return pd.DataFrame({"prompt_id": [], "prompt": []}).astype({"prompt": "str"})
     key, path = "evaluate.transfer_prompts", Path(params.transfer_prompts)
+    where = f"{key}: {printed(path)}"
     texts = _column(read_frame(path, key), params.transfer_column, "evaluate.transfer_column", path)
-    _reject(texts.isna(), f"{key}: {path}", texts, "is null")
-    _reject_non_texts(texts, f"{key}: {path}")
-    _reject(texts.map(is_damaged), f"{key}: {path}", texts, "has NUL or half a character")
+    _reject(texts.isna(), where, texts, "is null")
+    _reject_non_texts(texts, where)
+    _reject(texts.map(is_damaged), where, texts, "has NUL or half a character")
     texts = texts.str.strip()
-    texts = texts[texts.map(shows)].drop_duplicates().head(params.transfer_count)
-    if texts.empty:
-        raise UserError(f"{key}: {path} has no prompts in column {params.transfer_column!r}")
-    return pd.DataFrame({"prompt_id": np.arange(len(texts)), "prompt": texts.to_numpy()})
+    seen = texts[texts.map(shows)]
+    prompts = seen.drop_duplicates()
+    facts = {
+        "left_out_transfer_invisible": len(texts) - len(seen),
+        "left_out_transfer_repeated": len(seen) - len(prompts),
+    }
+    prompts = prompts.head(params.transfer_count)
+    if prompts.empty:
+        raise UserError(
+            f"{where} has no prompts in column {params.transfer_column!r}, in whose {len(texts)} "
+            "rows nothing can be seen"
+        )
+    table = pd.DataFrame({"prompt_id": np.arange(len(prompts)), "prompt": prompts.to_numpy()})
+    table.attrs["facts"] = facts
+    return table
 
 
 def _read_hub(params: Data) -> pd.DataFrame:
     if params.revision is None:
         raise UserError(
-            f"data.source: {params.source} is not 'embedded' nor a {KINDS} nor a folder; "
+            f"data.source: {printed(params.source)} is not 'embedded' nor a {KINDS} nor a folder; "
             "if it is a hub data set, set data.revision to a commit, tag or branch"
         )
     from datasets import load_dataset
@@ -112,7 +126,7 @@ def _read_hub(params: Data) -> pd.DataFrame:
     except (DatasetsError, ValueError, OSError) as error:
         line = str(error).splitlines()[0][:500] if str(error) else type(error).__name__
         raise UserError(
-            f"data.source: the hub data set {params.source} at {params.revision} "
+            f"data.source: the hub data set {printed(params.source)} at {params.revision} "
             f"cannot be loaded (no network, or a wrong id, revision or hub_split): {line}"
         ) from None
     frame: pd.DataFrame = data.to_pandas()
@@ -120,7 +134,7 @@ def _read_hub(params: Data) -> pd.DataFrame:
 
 
 def _checked(frame: pd.DataFrame, params: Data) -> pd.DataFrame:
-    source, where = params.source, f"data.source: {params.source}"
+    source, where = params.source, f"data.source: {printed(params.source)}"
     text = _column(frame, params.text_column, "data.text_column", source)
     if frame.empty:
         raise UserError(f"{where} has no rows")
@@ -150,17 +164,18 @@ def _checked(frame: pd.DataFrame, params: Data) -> pd.DataFrame:
         )
     if params.label_column is not None and comments["toxic"].nunique() < 2:
         raise UserError(
-            f"data.label_column: every {params.label_column!r} in {source} is "
+            f"data.label_column: every {params.label_column!r} in {printed(source)} is "
             f"{comments['toxic'].iloc[0]}, both 0 and 1 are needed"
         )
     return comments
 
 
-def _column(frame: pd.DataFrame, name: str, key: str, source: object) -> "pd.Series[Any]":
+def _column(frame: pd.DataFrame, name: str, key: str, source: Path | str) -> "pd.Series[Any]":
     found = column_of(frame, name)
     if found is None:
         raise UserError(
-            f"{key}: {source} has no column {name!r}; its columns are {named_columns(frame)}"
+            f"{key}: {printed(source)} has no column {name!r}; "
+            f"its columns are {named_columns(frame)}"
         )
     return found
 

@@ -35,14 +35,8 @@ def leave_out_long(
         UserError: too few prompts are left in a split, or a policy of the user's that cannot be
             loaded.
     """
-    texts = prompts["prompt"].tolist()
     new = np.where(prompts["split"] == "rl", rlhf.max_new_tokens, pairs.max_new_tokens)
-    # A token of a byte-level BPE is a byte at least.
-    lengths = np.array([len(text.encode()) for text in texts])
-    limit = base.scratch.max_tokens
-    if base.source != "scratch" or (lengths + new > limit).any():
-        lengths, limit = _lengths(texts, comments, base)
-    fits = lengths + new <= limit
+    fits, limit = _fit(prompts["prompt"].tolist(), new, comments, base)
     kept = prompts[fits]
     for split, wanted in prompts["split"].value_counts().items():
         left, least = (
@@ -56,6 +50,41 @@ def leave_out_long(
                 "needed: lower data.prompt_words or max_new_tokens, or take a longer context"
             )
     return kept.assign(prompt_id=np.arange(len(kept))), int((~fits).sum())
+
+
+def check_transfer(
+    transfer: pd.DataFrame, comments: pd.DataFrame, base: PolicyContext, pairs: NewTokens
+) -> int:
+    """How many prompts of another domain exceed the policy's context, see `leave_out_long`.
+
+    Args:
+        transfer: the transfer_prompts table.
+
+    Raises:
+        UserError: all of them do.
+    """
+    texts = transfer["prompt"].tolist()
+    new = np.full(len(texts), pairs.max_new_tokens)
+    fits, limit = _fit(texts, new, comments, base)
+    if texts and not fits.any():
+        raise UserError(
+            f"evaluate.transfer_prompts: none of the {len(texts)} prompts leaves room for its "
+            f"completion in the base policy's context of {limit} tokens: give shorter ones, lower "
+            "pairs.max_new_tokens, or take a longer context"
+        )
+    return int((~fits).sum())
+
+
+def _fit(
+    texts: list[str], new: np.ndarray, comments: pd.DataFrame, base: PolicyContext
+) -> tuple[np.ndarray, int]:
+    """Which texts leave room for so many new tokens, bool (texts,), and how many are read."""
+    # A token of a byte-level BPE is a byte at least.
+    lengths = np.array([len(text.encode()) for text in texts])
+    limit = base.scratch.max_tokens
+    if base.source != "scratch" or (lengths + new > limit).any():
+        lengths, limit = _lengths(texts, comments, base)
+    return lengths + new <= limit, limit
 
 
 def _lengths(

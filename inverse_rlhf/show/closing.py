@@ -13,6 +13,9 @@ _LEFT_OUT = {
     "left_out_damaged": "texts with NUL or half characters",
     "left_out_invisible": "texts in which nothing can be seen",
     "left_out_long": "prompts beyond the context",
+    "left_out_transfer_invisible": "transfer prompts in which nothing can be seen",
+    "left_out_transfer_repeated": "repeated transfer prompts",
+    "left_out_transfer_long": "transfer prompts beyond the context",
 }
 
 

@@ -412,6 +412,18 @@ BAD: list[tuple[list[Rows], dict[str, str], str]] = [
     ([[{"chosen": "same", "rejected": "same"}]], {}, "no row of which it is known where"),
     ([[*hh_rows(), {"chosen": "The a", "rejected": "The b"}]], {}, "but row 20 is not one"),
     (
+        [answers(["x" * 90 + "p", "q"], "a"), answers(["q", "x" * 90 + "p "], "b")],
+        {},
+        "1 prompts that differ in white space .*, one in '.*xp' and '.*xp ': make them the same",
+    ),
+    ([answers(["p\nq", "r"], "a"), answers(["r", "p\r\nq"], "b")], {}, "1 prompts that differ"),
+    (
+        [answers(["caf\u00e9", "r"], "a"), answers(["cafe\u0301", "r"], "b")],
+        {},
+        r"one in 'caf\\xe9' and 'cafe\\u0301'",
+    ),
+    ([[pair(category=True)]], {}, "'category', row 0 is True, not a category's name"),
+    (
         [TWO, answers(["q"], "a")],
         {},
         "have no prompt in common: one begins with 'p', the other .* 'q'",
@@ -586,3 +598,26 @@ def test_splits_that_look_like_ours(tmp_path: Path, splits: list[Any], message: 
         read(tmp_path, [pair(str(n), split=split) for n, split in enumerate(splits)])
     for others in (["Train", "Test", "x"], [0, 1, 2]):
         assert "split" not in read(tmp_path, [pair(split=other) for other in others]).table
+
+
+def test_messages_are_of_one_line_whatever_names_are(tmp_path: Path) -> None:
+    folder = tmp_path / "a\nb"
+    folder.mkdir()
+    for one, other in (
+        (answers(["p"], "a"), answers(["q"], "a")),
+        (answers(["p"], "a"), answers(["p "], "a")),
+        (answers(["p"], "a", dataset="d"), answers(["p"], "a", dataset="e\u202e" * 99)),
+    ):
+        with pytest.raises(UserError) as caught:
+            read(folder, one, other)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 600
+        assert str(caught.value).count(r"a\nb/") == 2
+
+
+def test_prompts_that_both_files_have_may_be_alike(tmp_path: Path) -> None:
+    both = ["p", "p ", "p\n"]
+    found = read(tmp_path, answers(both, "a"), answers(both[::-1], "b"))
+    assert found.table["prompt"].tolist() == both
+    found = read(tmp_path, answers(["p"], "a"), answers(both, "b"))
+    assert found.facts["left_out_prompts"] == 2

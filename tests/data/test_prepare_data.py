@@ -11,6 +11,7 @@ import pytest
 from inverse_rlhf import preset
 from inverse_rlhf.data.corpus import generate_comments
 from inverse_rlhf.data.tables import COMMENTS, PROMPTS
+from inverse_rlhf.errors import UserError
 from inverse_rlhf.params import for_stage, parse_params
 from inverse_rlhf.parquet import read_table
 from stages.prepare_data import StageParams, main
@@ -73,3 +74,21 @@ def test_comments_without_labels(
     assert "toxic_share" not in facts
     assert read_table("data/comments.parquet", COMMENTS)["toxic"].isna().all()
     assert read_table("data/prompts.parquet", PROMPTS)["toxic"].isna().all()
+
+
+def test_transfer_prompts_that_are_left_out(
+    raw_params: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = copy.deepcopy(raw_params)
+    given["evaluate"]["transfer_prompts"] = "wide.jsonl"
+    texts = ["one", " one", "\u200b", LINK, "two"]
+    Path("wide.jsonl").write_text("\n".join(json.dumps({"prompt": text}) for text in texts))
+    facts = prepared(given, generate_comments(160, seed=0))
+    counts = {
+        kind: facts[f"left_out_transfer_{kind}"] for kind in ("repeated", "invisible", "long")
+    }
+    assert counts == {"repeated": 1, "invisible": 1, "long": 1}
+    Path("wide.jsonl").write_text(json.dumps({"prompt": LINK}))
+    with pytest.raises(UserError, match="none of the 1 prompts leaves room"):
+        prepared(given, generate_comments(160, seed=0))

@@ -110,6 +110,22 @@ def test_a_key_that_rows_lack_is_null_and_numbers_stay_whole(tmp_path: Path) -> 
     assert found["b"].tolist() == [None, [{"role": "user"}]]
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": [{"role": "user", "content": "a"}], "base": "b"},
+        {"prompt": {"text": "a"}, "labels": []},
+        {"a": [{"role": "user", "content": "a"}], "b": [{"role": "assistant", "content": "b"}]},
+        {"resps": [["a"]], "arguments": [["b", {}]]},
+        {"a": [], "b": {}},
+    ],
+)
+def test_one_row_is_a_table(tmp_path: Path, row: dict[str, Any]) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(row))
+    assert read_frame(path, "key").to_dict("records") == [row]
+
+
 def test_kinds() -> None:
     assert kind_of("x/a.JSONL.GZ") == ".jsonl.gz"
     assert kind_of(Path("a.b.parquet")) == ".parquet"
@@ -206,6 +222,7 @@ def test_real_answers_are_no_swallowed_rows(tmp_path: Path) -> None:
 
 
 SHIFTED = b"text,reply,toxic\nyou,go away,1,0,\nnice,thanks,0\n"
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
 BAD: list[tuple[str, bytes, str]] = [
     ("a.csv", b"", "is empty"),
     ("a.csv", b" \n\n", "is empty"),
@@ -218,6 +235,7 @@ BAD: list[tuple[str, bytes, str]] = [
     ("a.csv", b'a,b\n"x\ny",2\n3,4,5\n', r"row 1 \(line 4\) has 3 fields"),
     ("a.csv", b'a,b\n"say \\"no\\" now",1\n', r"row 0 \(line 2\): .* not with a backslash"),
     ("a.csv", b'a,b\n1,2\n"open,1\n', r"row 1 \(line 3\): .*double"),
+    ("a.csv", b'a, b\n1, "x"\n2, "y"\n3, z\n', "column ' b' has blanks before its quotes, as in"),
     ("a.csv", b"a,b,a\n1,2,3\n", "the header has 'a' twice"),
     ("a.csv", b"text\n\xff\xfe\n", "not UTF-8 at byte 5"),
     ("a.csv", "text\na\n".encode("utf-16"), "not UTF-8 at byte 0"),
@@ -227,7 +245,14 @@ BAD: list[tuple[str, bytes, str]] = [
     ("a.jsonl", b'{"a": 1}\n[1]\n', r"row 1 is \[1\], not an object"),
     ("a.json", b'[{"a": 1}, 2]', "row 1 is 2, not an object"),
     ("a.json", b'[{"a": 1}, ', r"cannot be read as \.json"),
-    ("a.json", b'{\n"a": 1\n}', r"row 0 \(line 1\) is not a JSON object"),
+    ("a.json", b'{\n"a": 1\n}', "it is one object with the keys 'a': write one array of objects"),
+    ("a.json", b'{\n"a": 1\n', r"row 0 \(line 1\) is not a JSON object"),
+    ("a.json", b'{"data": [{"a": 1}, {"a": 2}], "n": 2}', "one object with the keys 'data', 'n'"),
+    ("a.json", b'{"a": {"0": 1, "1": 2}, "b": {"0": 1, "1": 2}}', "one object with the keys"),
+    ("a.json", b'{"a": ["x", "y"], "b": [1, 0]}', "one object with the keys 'a', 'b'"),
+    ("a.csv", POINTER, r"it is Git LFS's pointer to the file: run `git lfs pull`"),
+    ("a.jsonl", POINTER, "Git LFS"),
+    ("a.parquet", POINTER, "Git LFS"),
     ("a.jsonl", b'{"a": 1, "a": 2}\n', r"row 0 \(line 1\): the key 'a' is there twice"),
     ("a.json", b'[{"a": {"b": 1, "b": 1}}]', "the key 'b' is there twice"),
     ("a.jsonl", b'{"a": ' + b"[" * 10**5 + b"\n", r"cannot be read as \.jsonl"),

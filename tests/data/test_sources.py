@@ -95,11 +95,14 @@ def test_more_embedded_comments_than_there_are(params: Params) -> None:
 
 def test_transfer_prompts(tmp_path: Path, params: Params) -> None:
     path = tmp_path / "prompts.jsonl"
-    path.write_text('{"prompt": " one "}\n{"prompt": "one"}\n{"prompt": "two"}\n')
+    unseen = '{"prompt": "\\u200b"}\n{"prompt": " "}\n'
+    path.write_text('{"prompt": " one "}\n{"prompt": "one"}\n{"prompt": "two"}\n' + unseen)
     settings = params.evaluate.model_copy(update={"transfer_prompts": str(path)})
     found = read_transfer_prompts(settings)
     assert found["prompt_id"].tolist() == [0, 1]
     assert found["prompt"].tolist() == ["one", "two"]
+    counts = {"left_out_transfer_invisible": 2, "left_out_transfer_repeated": 1}
+    assert found.attrs["facts"] == counts
     for cell, what in {"null": "null", '"a\\u0000"': "NUL", '"\\ud800"': "half a char"}.items():
         bad = tmp_path / "bad.jsonl"
         bad.write_text(f'{{"prompt": "one"}}\n{{"prompt": {cell}}}\n')
@@ -227,3 +230,26 @@ def test_comments_without_labels(params: Params, tmp_path: Path) -> None:
     assert read["text"].tolist() == ["a", "b"]
     assert read["toxic"].isna().all()
     assert read.attrs["facts"]["left_out_repeated"] == 1
+
+
+@pytest.mark.parametrize("name", ["a\u202eb", "a\nb", "a\x1b[1m"])
+def test_messages_are_of_one_line_whatever_names_are(
+    params: Params, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name / "a.csv"
+    path.parent.mkdir()
+    transfer = params.evaluate.model_copy(
+        update={"transfer_prompts": str(path), "transfer_column": "text"}
+    )
+    contents = ["toxic\n1\n", "text,toxic\n", "text,toxic\n,1\n", "text,toxic\na,1\nb,1\n"]
+    for content in contents:
+        path.write_text(content)
+        with pytest.raises(UserError) as caught:
+            read_comments(data(params, source=str(path)), seed=0)
+        assert str(caught.value).isprintable()
+        assert repr(str(path)) in str(caught.value)
+    for content in contents[:-1]:
+        path.write_text(content)
+        with pytest.raises(UserError) as caught:
+            read_transfer_prompts(transfer)
+        assert str(caught.value).isprintable()

@@ -8,7 +8,7 @@ import pytest
 
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.models.checkpoints import Model
-from inverse_rlhf.models.prompt_room import leave_out_long
+from inverse_rlhf.models.prompt_room import check_transfer, leave_out_long
 from inverse_rlhf.models.reading import fits_context
 from inverse_rlhf.params import NewTokens, Params, PolicyContext, Rollouts, ScratchTokens
 
@@ -73,3 +73,12 @@ def test_too_few_are_left(params: Params, comments: pd.DataFrame) -> None:
     few = Rollouts(max_new_tokens=30, batch_size=5)
     with pytest.raises(UserError, match=r"of the 4 prompts of data\.splits\.rl, 4 leave .* 5 are"):
         leave_out_long(prompts(), comments, context(params), few, PAIRS)
+
+
+def test_transfer_prompts(params: Params, comments: pd.DataFrame) -> None:
+    table = pd.DataFrame({"prompt_id": [0, 1], "prompt": ["one", LINK]})
+    assert check_transfer(table, comments, context(params), PAIRS) == 1
+    with pytest.raises(
+        UserError, match=r"evaluate\.transfer_prompts: none of the 1 prompts leaves"
+    ):
+        check_transfer(table[1:], comments, context(params), PAIRS)

@@ -1,6 +1,7 @@
 """The working tree as a project of its own, and commands in it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -36,7 +37,8 @@ def execute(
 def ran(output: str) -> list[str]:
     """The stages that DVC ran, from what it printed, but for inputs, which it always runs."""
     lines = [line for line in output.splitlines() if line.startswith("Running stage")]
-    return [name for line in lines if (name := line.split("'")[1]) != "inputs"]
+    names = [line.split("'")[1] for line in lines]
+    return [name for name in names if not re.fullmatch(r"(.*:)?inputs(_hub@.*)?", name)]
 
 
 def copy_project(folder: Path, *parts: str) -> None:

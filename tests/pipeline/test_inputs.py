@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tests.pipeline.projects import ROOT, execute, ran
+from tests.pipeline.projects import ROOT, copy_project, execute, ran
 
 READER = {
     "cmd": "cp comments.csv read.csv",
@@ -78,3 +78,45 @@ def test_an_untracked_file_in_an_experiments_folder_says_why(project: Path) -> N
     )
     execute(project, "git", "add", "comments.csv")
     assert "ran experiment" in execute(project, "dvc", "exp", "run", "--temp").stdout.lower()
+
+
+def test_audits_see_another_library_body_and_commit(tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    copy_project(folder, "inverse_rlhf", "stages", "audit", ".gitignore", ".dvcignore")
+    (folder / "audit/dvc.lock").unlink()
+    yaml = YAML()
+    params = yaml.load(folder / "audit/params.yaml")
+    commits = {f"{side}_revision": "0" * 40 for side in ("base", "aligned")}
+    mine = {"base": "a/b", "aligned": "a/c", "prompts": "none.csv"} | commits
+    params |= {"audits": {"x": {"pairs": "none.csv", "set": {"body": "body"}}}}
+    params |= {"hub_policies": {"mine": mine}}
+    (folder / "body").mkdir()
+    (folder / "body/config.json").write_text("{}")
+    stages = yaml.load(folder / "audit/dvc.yaml")["stages"]
+    readers = {
+        name: {
+            "cmd": f"cp inputs/{file}.json {name}",
+            "deps": [f"inputs/{file}.json"],
+            "outs": [name],
+        }
+        for name, file in (("library", "versions"), ("body", "bodies"), ("hub", "hub/mine"))
+    }
+    kept = {name: stages[name] for name in ("inputs", "inputs_hub")}
+    yaml.dump({"stages": kept | readers}, folder / "audit/dvc.yaml")
+
+    def reran(**variables: str) -> list[str]:
+        yaml.dump(params, folder / "audit/params.yaml")
+        output = execute(folder, "dvc", "repro", "audit/dvc.yaml", **variables).stdout
+        return sorted(name.removeprefix("audit/dvc.yaml:") for name in ran(output))
+
+    execute(folder, "git", "init", "-q")
+    execute(folder, "dvc", "init", "-q")
+    assert reran() == ["body", "hub", "library"]
+    assert reran() == []
+    other = tmp_path / "other/torch-99.0.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 99.0\n")
+    assert reran(PYTHONPATH=str(other.parent)) == ["library"]
+    (folder / "body/config.json").write_text('{"a": 1}')
+    mine["base_revision"] = "1" * 40
+    assert reran(PYTHONPATH=str(other.parent)) == ["body", "hub"]
