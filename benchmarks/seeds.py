@@ -81,6 +81,7 @@ def tables(runs: dict[int, Run]) -> dict[str, str]:
         "runs": _over_runs(one),
         "controls": _controls(one),
         "policies": _policies(one),
+        "agreement": _agreement(one),
     }
 
 
@@ -311,6 +312,27 @@ def _policies(run: Run | None) -> str:
         cells += [_number(row[key]) for key in ("empty_share", "repeated_share")]
         rows.append([name, toxicity, *cells])
     return _rows(head, rows)
+
+
+def _agreement(run: Run | None) -> str:
+    head = ["agreement of the runs, without the true reward", ""]
+    if run is None:
+        return _rows(head, [])
+    found, cuts = run["reward"]["agreement"], run["reward"]["thresholds"]
+    gap = _number(cuts["human_median"]["gap"], 4)
+    spread = found["text_spread"]
+    rows = {
+        "labels of a text that two runs share": f"{found['label_agreement']:.1%}",
+        "the same beyond chance, kappa": _number(found["label_kappa"]),
+        "rank correlation of two runs: median, lowest": " ".join(
+            [f"{_number(found['spearman']['median'])},", _number(found["spearman"]["min"])]
+        ),
+        "standard deviation of a text's z-score over runs: median, 95 % quantile": " ".join(
+            [f"{_number(spread['median'])},", _number(spread["q95"])]
+        ),
+        "accuracy that the threshold loses against the best cut there is (by R*)": gap,
+    }
+    return _rows(head, [[name, value] for name, value in rows.items()])
 
 
 if __name__ == "__main__":
