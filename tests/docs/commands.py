@@ -40,7 +40,7 @@ RULES = {
     r"for seed in .*": "parser",  # a cluster, or five runs of the default
     r"python -m benchmarks\.seeds collect .*": "parser",  # five runs of the default
 }
-SLICES = re.compile(r"\bdvc(?: [^&;\"'|]+| '[^']*'| \"[^\"]*\")+")
+SLICES = re.compile(r"""\bdvc\b(?:[^&;"'|)]+|'[^']*'|"[^"]*")+""")
 
 
 def commands() -> Iterator[tuple[str, str]]:
