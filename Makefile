@@ -4,7 +4,10 @@ BIN := $(VENV)/bin
 # Stages run as `python -m stages.NAME`: it has to be the python of .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro audit organisms push-verified test lint install
+.PHONY: help repro audit organisms push-verified test lint install
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 repro: install  ## install, then run the pipeline
 	$(BIN)/dvc repro
@@ -26,7 +29,7 @@ lint: install  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-install: $(VENV)/.installed
+install: $(VENV)/.installed  ## the packages, into .venv
 
 # They pin every version, so that unchanged files need no new installation.
 $(VENV)/.installed: requirements.txt requirements-dev.txt

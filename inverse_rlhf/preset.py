@@ -1,10 +1,13 @@
 """Presets are overlays on params.yaml: print one as DVC flags, or write it into params.yaml.
 
+python -m inverse_rlhf.preset --list
 dvc exp run $(python -m inverse_rlhf.preset pythia-70m) -S irl.lr=1e-5
 python -m inverse_rlhf.preset pythia-70m --write && dvc repro
 """
 
 import argparse
+import itertools
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,12 +31,24 @@ def read_preset(name: str) -> dict[str, Any]:
     """
     path = PRESETS / f"{name}.yaml"
     if not path.is_file():
-        names = ", ".join(sorted(file.stem for file in PRESETS.glob("*.yaml")))
+        names = ", ".join(file.stem for file in _files())
         raise UserError(f"there is no preset {name!r}; there are: {names}")
     overlay = read_yaml(path)
     if not isinstance(overlay, dict):
         raise UserError(f"{path} holds no params: write them as in params.yaml")
     return overlay
+
+
+def listed() -> str:
+    """A line for each preset: its name, and the first sentence of what its file says."""
+    lines = []
+    for file in _files():
+        comment = itertools.takewhile(
+            lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines()
+        )
+        said = " ".join(line.removeprefix("#").strip() for line in comment)
+        lines.append(f"{file.stem:<18}{re.split(r': |[.] (?=[A-Z])', said)[0].rstrip('.')}")
+    return "\n".join(lines)
 
 
 def merge(content: Any, overlay: dict[str, Any]) -> None:
@@ -72,9 +87,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", help="a file of presets/, without .yaml")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("name", nargs="?", help="a file of presets/, without .yaml")
+    which.add_argument("--list", action="store_true", help="all presets, and what they are for")
     parser.add_argument("--write", action="store_true", help="merge into params.yaml")
     options = parser.parse_args(arguments)
+    if options.list:
+        if options.write:
+            parser.error("--write takes a preset's name")
+        print(listed())
+        return 0
     try:
         overlay = read_preset(options.name)
         merged = read_yaml(PARAMS)
@@ -88,6 +110,10 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         print(*flags(overlay))
     return 0
+
+
+def _files() -> list[Path]:
+    return sorted(PRESETS.glob("*.yaml"))
 
 
 def _leaves(overlay: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -43,3 +43,16 @@ def test_preset_flags_and_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "empty.yaml").write_text("")
     monkeypatch.setattr(preset, "PRESETS", tmp_path)
     assert preset.main(["empty"]) == 2
+
+
+def test_presets_are_listed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert preset.main(["--list"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert set(lines) == {path.stem for path in (ROOT / "presets").glob("*.yaml")}
+    assert lines["tweets-local"] == "English tweets with human labels (Davidson et al. 2017)"
+    for arguments in ([], ["--list", "--write"], ["--list", "tweets-local"]):
+        with pytest.raises(SystemExit, match="2"):
+            preset.main(arguments)
