@@ -24,6 +24,25 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _REFERENCE = re.compile(r"url\(#([^)]*)\)")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_CITE = (
+    "Please cite inverse-rlhf (its CITATION.cff says how), and for the idea of recovering an aligned "
+    "model's reward by inverse reinforcement learning: Joselowitz et al., Insights from the "
+    "Inverse, arXiv 2410.12491."
+)
+_BIBTEX = """\
+@misc{inverse_rlhf,
+  title = {inverse-rlhf: what reward was a language model aligned with?},
+  note  = {Software; see CITATION.cff for the version}
+}
+@misc{joselowitz2024insights,
+  title  = {Insights from the Inverse: Reconstructing {LLM} Training Goals Through Inverse
+            Reinforcement Learning},
+  author = {Joselowitz, Jared and Majumdar, Ritam and Jagota, Arjun and Bou, Matthieu and
+            Patel, Nyal and Krishna, Satyapriya and Parbhoo, Sonali},
+  year   = {2024},
+  eprint = {2410.12491},
+  archivePrefix = {arXiv}
+}"""
 STEPS = 4
 """Shades of a word's credit, in either direction."""
 
@@ -244,7 +263,12 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {"number": number, "interval": interval}
-    environment.globals |= {"inlined": _inlined, "hash_of": _hash_of}
+    environment.globals |= {
+        "inlined": _inlined,
+        "hash_of": _hash_of,
+        "how_to_cite": _CITE,
+        "bibtex": _BIBTEX,
+    }
     return environment
 
 
