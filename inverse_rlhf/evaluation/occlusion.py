@@ -5,7 +5,7 @@ say little about it; a text that lacks one word is still a finished text.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,27 @@ def each_left_out(prompt: str, completion: str) -> Iterator[tuple[str, str]]:
         elif text.startswith((" ", "\t"), end) and not re.search(r"\w\Z", before):
             end += 1
         yield found.group(), before + text[end:]
+
+
+def pieces(
+    prompt: str, completion: str, credits: Mapping[int, float]
+) -> list[tuple[str, float | None]]:
+    """A completion in pieces, each with what it adds to the reward.
+
+    Args:
+        credits: by position among the words of the completion, as `word_credits` counts them.
+
+    Returns:
+        Pieces that together are the completion: words with a known credit, and what is between
+        them, which has none (None).
+    """
+    text, end = prompt + completion, len(prompt)
+    found: list[tuple[str, float | None]] = []
+    for position, word in enumerate(_WORD.finditer(text, len(prompt))):
+        if position in credits:
+            found += [(text[end : word.start()], None), (word.group(), credits[position])]
+            end = word.end()
+    return [(piece, credit) for piece, credit in [*found, (text[end:], None)] if piece]
 
 
 def _within_bound(rows: pd.DataFrame) -> pd.DataFrame:

@@ -25,9 +25,9 @@ _REFERENCE = re.compile(r"url\(#([^)]*)\)")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _CITE = (
-    "Please cite inverse-rlhf (its CITATION.cff says how), and for the idea of recovering an aligned "
-    "model's reward by inverse reinforcement learning: Joselowitz et al., Insights from the "
-    "Inverse, arXiv 2410.12491."
+    "Please cite inverse-rlhf (its CITATION.cff says how), and for the idea of recovering an "
+    "aligned model's reward by inverse reinforcement learning: Joselowitz et al., Insights from "
+    "the Inverse, arXiv 2410.12491."
 )
 _BIBTEX = """\
 @misc{inverse_rlhf,
