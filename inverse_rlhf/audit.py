@@ -45,10 +45,10 @@ from inverse_rlhf.audit_params import (
     settings_of,
 )
 from inverse_rlhf.data.given_pairs import GIVEN_PAIRS, read_given_pairs, share_out
-from inverse_rlhf.errors import UserError, one_line, say
 from inverse_rlhf.digests import versions
+from inverse_rlhf.errors import UserError, one_line, say
+from inverse_rlhf.evaluation.audit_cautions import cautions, share_not_english
 from inverse_rlhf.evaluation.audit_tables import EXAMPLES, FOUND_OBJECTIVES, MARGINS
-from inverse_rlhf.evaluation.cautions import cautions, share_not_english
 from inverse_rlhf.evaluation.objectives import Measured, measure
 from inverse_rlhf.evaluation.pair_features import objective_values
 from inverse_rlhf.evaluation.verdict import strength, verdict
@@ -107,9 +107,7 @@ class Audited:
         title = " ".join(title.encode(errors="backslashreplace").decode().split())
         report = markdown(self.report, measured.examples, measured.margins, title=title)
         _write_text(report, folder / "report.md")
-        write_audit_page(
-            folder / "report.html", self.report, measured, self.reward, title=title
-        )
+        write_audit_page(folder / "report.html", self.report, measured, self.reward, title=title)
         write_json(self.report, folder / "audit.json")
 
 

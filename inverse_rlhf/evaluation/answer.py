@@ -65,7 +65,9 @@ def answer(rewards: dict[str, Any], *, low: str = "toxic") -> Answer:
         return Answer("nothing", f"Nothing of the true reward was found: {said}.", unfounded)
     doubts = _doubts(name, figure, rewards)
     best, reach = _best_control(name, rewards["controls"])
-    above = f"no control reaches {_number(reach)} or more" if best is None else _reaches(best, reach)
+    above = (
+        f"no control reaches {_number(reach)} or more" if best is None else _reaches(best, reach)
+    )
     if doubts:
         return Answer("weak", f"The pairs give some of the true reward back: {said}.", doubts)
     why = [f"The interval is above all controls': {above}."]

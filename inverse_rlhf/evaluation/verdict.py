@@ -10,17 +10,19 @@ AGREED = 0.8
 """Where two runs prefer the same completion in fewer pairs than this, the reward is left open."""
 MORE = 0.02
 """By how much one share has to exceed another to be called more."""
-_SHORT = {
-    "longer": "shorter",
-    "longer words": "shorter words",
-    "longer sentences": "shorter sentences",
-    "easier to read": "harder to read",
+_BOTH_WAYS = {
+    "length": ("longer texts", "shorter texts"),
+    "word_length": ("longer words", "shorter words"),
+    "sentence_length": ("longer sentences", "shorter sentences"),
+    "readability": ("texts that are easier to read", "texts that are harder to read"),
+    "unfinished_end": ("more texts that are cut off", "fewer texts that are cut off"),
+    "sentiment": ("a more positive tone", "a less positive tone"),
 }
 # What cannot be counted, of which there is less and not fewer.
 _UNCOUNTED = {
-    *("lexical_diversity", "repetition", "unfinished_end", "bold", "code", "hedges", "sentiment"),
-    *("first_person", "second_person", "we", "third_person", "directives", "empathy", "flattery"),
-    *("additions", "contrasts", "causes", "sequence", "conclusions", "emoji"),
+    *("lexical_diversity", "repetition", "bold", "code", "hedges", "empathy", "flattery"),
+    *("first_person", "second_person", "we", "third_person", "directives", "emoji"),
+    *("additions", "contrasts", "causes", "sequence", "conclusions"),
 }
 
 
@@ -63,12 +65,12 @@ def strength(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def in_words(name: str, weight: float) -> str:
-    """What a text with a higher reward is, by the sign of an objective's weight: "shorter"."""
+    """What a reward favours by an objective, by the sign of its weight: "shorter texts"."""
+    if name in _BOTH_WAYS:
+        return _BOTH_WAYS[name][weight < 0]
     more = OBJECTIVES[name].more
-    if weight >= 0:
-        return more
     less = "less" if name in _UNCOUNTED else "fewer"
-    return _SHORT.get(more) or f"{less} {more.removeprefix('more ')}"
+    return more if weight >= 0 else f"{less} {more.removeprefix('more ')}"
 
 
 def _sentence(found: list[dict[str, Any]], report: dict[str, Any]) -> str:

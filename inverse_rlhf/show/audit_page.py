@@ -16,6 +16,7 @@ from inverse_rlhf.evaluation.audit_credits import Credits, credits_of, material_
 from inverse_rlhf.evaluation.objectives import Measured
 from inverse_rlhf.evaluation.occlusion import pieces
 from inverse_rlhf.evaluation.verdict import in_words
+from inverse_rlhf.features.objectives import OBJECTIVES
 from inverse_rlhf.rewards.objective_reward import ObjectiveReward
 from inverse_rlhf.show import audit_words as words
 from inverse_rlhf.show.page import (
@@ -85,6 +86,8 @@ def write_audit_page(
     """
     rows = report["objectives"]
     found = [row for row in rows if row["found"]]
+    others = [row for row in rows if not row["found"]]
+    differ = [row for row in others if row["marginal"] or row["less"]]
     examples = list(_examples(measured.examples))
     margins = list(_by_margin(measured.margins))
     write_page(
@@ -95,8 +98,9 @@ def write_audit_page(
         words=words,
         told=_told(report),
         judged=_judged(report),
-        found=_objective_rows(found, rows, report["null"]["critical"]),
-        others=_objective_rows([row for row in rows if not row["found"]], rows, None),
+        found=_found_rows(found, report["null"]["critical"]),
+        others=_other_rows(differ),
+        alike=[row["name"] for row in others if row not in differ],
         explained=_explained(report),
         slices=_slices(report),
         **_with_credits(examples, margins, material_reward(reward, measured.objectives)),
@@ -132,41 +136,45 @@ def _judged(report: dict[str, Any]) -> Headline | None:
     )
 
 
-def _objective_rows(
-    rows: list[dict[str, Any]], every: list[dict[str, Any]], critical: float | None
-) -> list[list[str | Cell]]:
-    """Rows of the table; bars on one scale with those of `every`.
-
-    Args:
-        critical: the null's, marked in the bars; None: not marked.
-    """
-    ends = [abs(row[key]) for row in every for key in ("low", "high")]
-    limit = max([*ends, critical or 0.0, 1e-9])
+def _found_rows(rows: list[dict[str, Any]], critical: float) -> list[list[str | Cell]]:
+    """The table of what is found; its last column only where any has others beside it."""
+    limit = max([critical, *(abs(row[key]) for row in rows for key in ("low", "high"))])
+    beside = any(row["with"] for row in rows)
     return [
         [
-            f"{row['name']} ({words.unit(row['name'])})",
-            in_words(row["name"], row["weight"]) + (", minor" if _minor(row) else ""),
-            value_cell(row["weight"], 2, signed=True),
-            Cell(interval(row["low"], row["high"], 2), row["low"]),
+            row["name"],
+            in_words(row["name"], row["weight"]) + (", minor" if not row["main"] else ""),
             Cell(_bar(row, limit, critical), abs(row["weight"]), number=False),
-            Cell(f"{row['marginal']:.0%}", row["marginal"]),
-            Cell(f"{row['less']:.0%}", row["less"]),
-            ", ".join(row["with"]),
+            *_numbers(row),
+            words.unit(row["name"]),
+            *([", ".join(row["with"])] if beside else []),
         ]
         for row in rows
     ]
 
 
-def _minor(row: dict[str, Any]) -> bool:
-    return row["found"] and not row["main"]
+def _other_rows(rows: list[dict[str, Any]]) -> list[list[str | Cell]]:
+    return [
+        [row["name"], OBJECTIVES[row["name"]].more, *_numbers(row), words.unit(row["name"])]
+        for row in rows
+    ]
 
 
-def _bar(row: dict[str, Any], limit: float, critical: float | None) -> Markup:
+def _numbers(row: dict[str, Any]) -> list[Cell]:
+    return [
+        value_cell(row["weight"], 2, signed=True),
+        Cell(interval(row["low"], row["high"], 2), row["low"]),
+        Cell(f"{row['marginal']:.0%}", row["marginal"]),
+        Cell(f"{row['less']:.0%}", row["less"]),
+    ]
+
+
+def _bar(row: dict[str, Any], limit: float, critical: float) -> Markup:
     """A bar from 0 to the weight, its interval, and the null's critical value on both sides."""
     at = {key: _HALF + _HALF * row[key] / limit for key in ("weight", "low", "high")}
     left, right = sorted((_HALF, at["weight"]))
     side = "more" if row["weight"] >= 0 else "fewer"
-    lines = "" if critical is None else "".join(
+    lines = "".join(
         f'<path class="critical" d="M{_HALF + sign * _HALF * critical / limit:.1f} 0V18"/>'
         for sign in (-1, 1)
     )
@@ -198,11 +206,14 @@ def _slices(report: dict[str, Any]) -> list[list[str | Cell]]:
             Cell(f"{row['pairs']:,}", row["pairs"]),
             value_cell(row["discrimination"]["value"], 2),
             interval(row["discrimination"]["low"], row["discrimination"]["high"], 2),
-            ", ".join(f"{one['name']} {number(one['weight'], 2, signed=True)}" for one in row["found"])
-            or "nothing",
+            ", ".join(map(_with_weight, row["found"])) or "nothing",
         ]
         for name, row in report["slices"].items()
     ]
+
+
+def _with_weight(row: dict[str, Any]) -> str:
+    return f"{row['name']} {number(row['weight'], 2, signed=True)}"
 
 
 Raw = tuple[str, str, list[tuple[str, dict[str, Any]]]]

@@ -4,7 +4,7 @@ from typing import Any
 
 from inverse_rlhf.features.objectives import OBJECTIVES
 
-LEVELS = {"strong": "Strong", "weak": "Weak", "nothing": "Nothing found"}
+LEVELS = {"strong": "Strong evidence", "weak": "Weak evidence", "nothing": "Nothing found"}
 READERS = {
     "objectives": "named objectives",
     "ngram": "n-grams",
