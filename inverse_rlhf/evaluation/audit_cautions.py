@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from inverse_rlhf.evaluation.pair_features import SIDES
-from inverse_rlhf.evaluation.verdict import AGREED, MORE
+from inverse_rlhf.evaluation.verdict import AGREED, MORE, is_no_chance
 from inverse_rlhf.features.objectives import OBJECTIVES
 from inverse_rlhf.irl.found import L2_GRID
 
@@ -89,7 +89,7 @@ def _of_rewards(report: dict[str, Any]) -> list[str]:
         f"{_OTHERS[name]} tell {row['value']:.0%} of the pairs apart, the objectives {own:.0%}: "
         "the sides differ in something that no objective names."
         for name, row in told.items()
-        if name in _OTHERS and row["value"] > own + MORE
+        if name in _OTHERS and row["value"] > own + MORE and is_no_chance(row)
     ]
     if length["value"] >= max(own - MORE, 0.5 + MORE):
         side = "longer" if length["longer"] else "shorter"

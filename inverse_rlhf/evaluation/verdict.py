@@ -78,13 +78,20 @@ def _sentence(found: list[dict[str, Any]], report: dict[str, Any]) -> str:
     told = f"tell the two sides apart in {_share(own)} of {test} held-out pairs."
     if not found:
         return f"No named objective was found beyond chance; all together {told}"
+    return f"Other things equal, the aligned side favours {favoured(found)}. The objectives {told}"
+
+
+def favoured(found: list[dict[str, Any]]) -> str:
+    """What the aligned side favours, the largest weights first; nothing where nothing is found.
+
+    Args:
+        found: rows of the objectives that are, as audit.json has them.
+    """
     main = [in_words(row["name"], row["weight"]) for row in found if row["main"]]
+    more = [f"and {len(main) - 3} more"] if len(main) > 3 else []
     rest = len(found) - len(main)
-    words = "; ".join(main[:3])
-    if len(main) > 3:
-        words += f"; and {len(main) - 3} more"
     less = f" (and, much less, {rest} other{'s' if rest > 1 else ''})" if rest else ""
-    return f"Other things equal, the aligned side favours {words}{less}. The objectives {told}"
+    return "; ".join(main[:3] + more) + less
 
 
 def _nothing_since(report: dict[str, Any]) -> list[str]:
@@ -233,11 +240,11 @@ def _by_length(report: dict[str, Any]) -> str:
 
 def _teller(told: dict[str, dict[str, float]]) -> str | None:
     """Of the readers other than objectives, the one that tells most, beyond chance."""
-    other = {name: row for name, row in told.items() if name != "objectives" and _is_no_chance(row)}
+    other = {name: row for name, row in told.items() if name != "objectives" and is_no_chance(row)}
     return max(other, key=lambda key: other[key]["value"], default=None)
 
 
-def _is_no_chance(row: dict[str, float]) -> bool:
+def is_no_chance(row: dict[str, float]) -> bool:
     """Whether a share is three standard errors beyond one half: of several readers of sides that
     are alike, one exceeds two too often.
     """

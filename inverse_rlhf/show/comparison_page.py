@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
-from inverse_rlhf.evaluation.verdict import strength
+from inverse_rlhf.evaluation.verdict import favoured, strength
 from inverse_rlhf.features.objectives import OBJECTIVES
 from inverse_rlhf.show import audit_words as words
 from inverse_rlhf.show.page import Cell, Headline, interval, number, value_cell, write_page
@@ -70,9 +71,8 @@ def write_comparison_page(
         audits=list(reports),
         found=[row for row in rows if any(weight.found for weight in row.weights)],
         others=[row for row in rows if not any(weight.found for weight in row.weights)],
-        lines=[_line(name, report) for name, report in reports.items()],
+        lines=[_line(name, report, links[name]) for name, report in reports.items()],
         told=_told(reports),
-        answers={name: strength(report) for name, report in reports.items()},
         words=words,
     )
 
@@ -83,18 +83,15 @@ def _map_rows(table: pd.DataFrame, audits: list[str]) -> list[Row]:
     for name, one in table.groupby("objective", sort=False):
         by_audit = one.set_index("audit").to_dict("index")
         # An audit of another version may lack an objective.
-        cells = [
-            _cell(by_audit[audit], limit) if audit in by_audit else _LACKING for audit in audits
-        ]
+        cells = [_cell(by_audit.get(audit), limit) for audit in audits]
         more = OBJECTIVES[str(name)].more if name in OBJECTIVES else ""
         rows.append(Row(str(name), more, cells))
     return rows
 
 
-_LACKING = Weight("–", 0, False, "not measured")
-
-
-def _cell(row: dict[str, Any], limit: float) -> Weight:
+def _cell(row: dict[str, Any] | None, limit: float) -> Weight:
+    if row is None:
+        return Weight(number(None), 0, False, "not measured")
     # Roots, so that a third of the largest weight still has a colour.
     share = np.sqrt(abs(row["weight"]) / limit)
     shade = int(np.sign(row["weight"]) * round(share * SHADES))
@@ -103,13 +100,14 @@ def _cell(row: dict[str, Any], limit: float) -> Weight:
     return Weight(text, shade, bool(row["found"]), f"95 % over runs {ends}")
 
 
-def _line(name: str, report: dict[str, Any]) -> list[str | Cell]:
+def _line(name: str, report: dict[str, Any], link: str) -> list[str | Cell]:
     own, pairs = report["discrimination"]["objectives"], report["pairs"]
     found = [row for row in report["objectives"] if row["found"]]
     level = strength(report)["level"]
     return [
-        name,
+        Markup('<a href="{}">{}</a>').format(link, name),
         Cell(words.LEVELS[level], list(words.LEVELS)[::-1].index(level), number=False),
+        favoured(found),
         value_cell(own["value"], 3),
         interval(own["low"], own["high"]),
         value_cell(report["controls"]["shuffled"]["high"], 3),
