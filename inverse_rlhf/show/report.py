@@ -12,7 +12,7 @@ import pandas as pd
 from ruamel.yaml import YAML
 
 from inverse_rlhf.data.tables import both_policies
-from inverse_rlhf.evaluation.answer import answer, figure_of
+from inverse_rlhf.evaluation.answer import CONTROLS, answer, figure_of
 from inverse_rlhf.evaluation.occlusion import pieces
 from inverse_rlhf.rewards.card import RewardCard
 from inverse_rlhf.show.cautions import cautions
@@ -139,7 +139,7 @@ def write_report(
     chosen: Chosen,
     credits: pd.DataFrame,
     *,
-    drawings: Path | str,
+    figures: Mapping[str, str],
     versions: Mapping[str, str],
     data: Iterable[str],
 ) -> None:
@@ -148,7 +148,7 @@ def write_report(
     Args:
         chosen: see `choose`.
         credits: word_credits of the chosen texts.
-        drawings: the folder of the figures' SVGs.
+        figures: SVGs by name, see `FIGURES`.
         versions: of Python and of libraries.
         data: files whose SHA-256 the report gives.
     """
@@ -189,7 +189,7 @@ def write_report(
         policies=_policies(found.policies),
         thresholds=_thresholds(found.rewards["thresholds"], asked["evaluate"]["threshold"]),
         agreement=found.rewards["agreement"],
-        figures=_figures(Path(drawings)),
+        drawings=_drawings(figures),
         texts=_texts(found, chosen, credits),
         params=_yaml(asked),
         versions=versions,
@@ -212,7 +212,8 @@ def _tables(rewards: dict[str, Any]) -> dict[str, dict[str, Any]]:
     tables = {"recovered": rewards["test"], "ensemble": rewards["ensemble"]}
     if "plain" in rewards:
         tables["plain"] = rewards["plain"]
-    return tables | rewards["reference"] | rewards["controls"]
+    controls = {name: rewards["controls"][name] for name in CONTROLS if name in rewards["controls"]}
+    return tables | rewards["reference"] | controls
 
 
 def _name(key: str, rewards: dict[str, Any]) -> str:
@@ -266,7 +267,7 @@ def _policies_headline(found: Results) -> Headline:
             policy[f"{key}_high"],
             main=name == "rerl",
         )
-        for name, policy in found.policies.items()
+        for name, policy in _ordered(found.policies).items()
     ]
     explanation = (
         "rerl is the base policy trained anew, on the recovered reward instead of the true one."
@@ -399,11 +400,16 @@ def _policies(policies: dict[str, dict[str, Any]]) -> list[list[str | Cell]]:
                 )
                 if f"{key}_low" in policy
                 else value_cell(policy[key], digits)
-                for policy in policies.values()
+                for policy in _ordered(policies).values()
             ),
         ]
         for key, (name, digits) in figures.items()
     ]
+
+
+def _ordered(policies: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The policies as the page has them side by side, whatever their order."""
+    return {name: policies[name] for name in POLICIES}
 
 
 def _thresholds(thresholds: dict[str, dict[str, float]], used: str) -> list[list[str | Cell]]:
@@ -417,10 +423,30 @@ def _thresholds(thresholds: dict[str, dict[str, float]], used: str) -> list[list
 
 
 FIGURES = {
+    "candidates": (
+        "Recovered reward, reference and controls",
+        "ROC-AUC on test completions, with 95 % intervals.",
+        "38rem",
+    ),
     "reward_scatter": (
         "Recovered against true reward",
         "A point is a test completion; lines are the cuts below which a text is called toxic.",
         "34rem",
+    ),
+    "within_class": (
+        "Recovered against true reward within each kind of text",
+        "Whether the recovered reward ranks texts of one label by the true reward, too.",
+        "100%",
+    ),
+    "weights": (
+        "Planted and recovered weights",
+        "Of the parts that the true reward is a sum of.",
+        "36rem",
+    ),
+    "ngrams": (
+        "Words that the reward is made of",
+        "Weights of the words and pairs of words that a sparse sum rewards and penalises most.",
+        "38rem",
     ),
     "roc": (
         "Toxic texts found by the recovered reward",
@@ -432,16 +458,22 @@ FIGURES = {
         "Test completions by the label of the true and of the recovered reward.",
         "30rem",
     ),
-    "runs": (
-        "Recovered reward, reference and controls; runs beside each other",
-        "Left: ROC-AUC with 95 % intervals. Right: how alike the runs rank test completions.",
-        "100%",
-    ),
     "margins": (
         "Margins of test pairs",
         "Recovered reward of the aligned minus that of the base completion, beside margins of fits "
         "to shuffled sides.",
         "36rem",
+    ),
+    "runs": (
+        "Runs beside each other",
+        "How alike the runs rank test completions.",
+        "34rem",
+    ),
+    "calibration": (
+        "Calibration",
+        "How often the text that is held to be preferred is the aligned one, by how sure the "
+        "posterior is.",
+        "32rem",
     ),
     "irl_training": (
         "Fits of the reward",
@@ -463,20 +495,15 @@ FIGURES = {
 """Title, description and width of the figures, in the order of the page."""
 
 
-def _figures(folder: Path) -> list[dict[str, Any]]:
-    figures = []
+def _drawings(figures: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    drawings = {}
     for name, (title, description, width) in FIGURES.items():
-        path = folder / f"{name}.svg"
-        if path.is_file():
-            drawing = inline_svg(
-                path.read_text(encoding="utf-8"),
-                f"figure-{name.replace('_', '-')}",
-                title=title,
-                description=description,
-            )
+        if name in figures:
+            own = f"figure-{name.replace('_', '-')}"
+            drawing = inline_svg(figures[name], own, title=title, description=description)
             caption = f"{title}. {description}"
-            figures.append({"drawing": drawing, "caption": caption, "width": width})
-    return figures
+            drawings[name] = {"drawing": drawing, "caption": caption, "width": width}
+    return drawings
 
 
 def _texts(found: Results, chosen: Chosen, credits: pd.DataFrame) -> dict[str, Any]:
