@@ -1,4 +1,4 @@
-"""The answer of the closed loop: is the true reward recovered, by the figures beside their controls?"""
+"""The answer of the closed loop: is the true reward recovered, and why one may say so."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -70,6 +70,7 @@ def answer(rewards: dict[str, Any], *, low: str = "toxic") -> Answer:
     )
     if doubts:
         return Answer("weak", f"The pairs give some of the true reward back: {said}.", doubts)
+    above = "no control was run" if best is None else _reaches(best, reach)
     why = [f"The interval is above all controls': {above}."]
     if (kappa := rewards["agreement"].get("label_kappa")) is not None:
         why.append(f"{rewards['runs']} runs agree on labels with kappa {_number(kappa, 2)}.")

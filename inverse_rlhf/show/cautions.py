@@ -170,7 +170,8 @@ def _policies(policies: dict[str, dict[str, Any]]) -> list[str]:
             found.append(f"{policy['empty_share']:.0%} of the {name} policy's texts are empty.")
         if policy["repeated_share"] > 0.2:
             found.append(
-                f"{policy['repeated_share']:.0%} of the {name} policy's texts loop or are another prompt's."
+                f"{policy['repeated_share']:.0%} of the {name} policy's texts loop, or are another "
+                "prompt's."
             )
     return found
 
