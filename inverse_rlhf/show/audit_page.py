@@ -216,7 +216,7 @@ def _with_weight(row: dict[str, Any]) -> str:
     return f"{row['name']} {number(row['weight'], 2, signed=True)}"
 
 
-Raw = tuple[str, str, list[tuple[str, dict[str, Any]]]]
+Raw = tuple[str, str, list[tuple[str, dict[Any, Any]]]]
 """A group before its texts are read: title, explanation, and each pair's note and row."""
 
 
@@ -294,7 +294,7 @@ _SIDES = ("base", "aligned")
 
 
 def _pair(
-    note: str, row: dict[str, Any], credits: dict[tuple[str, str], Credits], scale: float
+    note: str, row: dict[Any, Any], credits: dict[tuple[str, str], Credits], scale: float
 ) -> Pair:
     sides = [
         (side, _text(completion, credits.get((row["prompt"], completion), {}), scale))

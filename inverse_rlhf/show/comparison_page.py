@@ -89,7 +89,7 @@ def _map_rows(table: pd.DataFrame, audits: list[str]) -> list[Row]:
     return rows
 
 
-def _cell(row: dict[str, Any] | None, limit: float) -> Weight:
+def _cell(row: dict[Any, Any] | None, limit: float) -> Weight:
     if row is None:
         return Weight(number(None), 0, False, "not measured")
     # Roots, so that a third of the largest weight still has a colour.

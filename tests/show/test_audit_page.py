@@ -76,7 +76,7 @@ def folder(result: Audited, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def nasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("nasty")
-    audited(made_pairs(80, nasty=True)).write(path, title="Audit of <b>odd</b> pairs")
+    audited(made_pairs(80, nasty=True)).write(path, title="Audit of <b>odd</b> pairs {{ 7 * 7 }}")
     return path
 
 
@@ -152,7 +152,7 @@ def test_any_pairs(nasty: Path) -> None:
     for mark in ("<script>alert", "<img src=https", "<b>odd", "\x00", "\x1b", "\u202e", "7 * 7 =="):
         assert mark not in page
     assert "Audit of &lt;b&gt;odd&lt;/b&gt; pairs" in page
-    assert "{{ 7 * 7 }}" in words_of(page)
+    assert "{{ 7 * 7 }}" in page
     assert "(empty)" in page
     assert "more characters)" in page
 
