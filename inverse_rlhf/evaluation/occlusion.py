@@ -6,13 +6,15 @@ say little about it; a text that lacks one word is still a finished text.
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from inverse_rlhf.data.tables import texts_of
-from inverse_rlhf.rewards.classifier import Reward
+
+if TYPE_CHECKING:  # it loads torch, which an audit of given pairs does without
+    from inverse_rlhf.rewards.classifier import Reward
 
 READINGS = 20_000
 """How many texts without a word are enough: those of the first prompts that come to as many.
@@ -25,7 +27,7 @@ _WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 _KEYS = ["prompt_id", "sample", "source"]
 
 
-def word_credits(rows: pd.DataFrame, reward: Reward) -> pd.DataFrame:
+def word_credits(rows: pd.DataFrame, reward: "Reward") -> pd.DataFrame:
     """The credit R(x, y) - R(x, y without the word) of each word of completions.
 
     A word is a run of letters, digits and underscores, with apostrophes between them; punctuation

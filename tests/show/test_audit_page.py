@@ -51,7 +51,7 @@ def made_pairs(count: int = 80, *, end: str = "!", nasty: bool = False) -> pd.Da
     for name in GIVEN_PAIRS.names[7:]:
         table[name] = np.nan
     if nasty:
-        for place, odd in enumerate(NASTY * 4):
+        for place, odd in enumerate(NASTY * 11):
             side = ("base_completion", "aligned_completion")[place % 2]
             table.loc[place, [side, "prompt"]] = [odd, f"{place} {odd}"]
     return table
