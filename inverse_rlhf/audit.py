@@ -19,7 +19,10 @@ from inverse_rlhf.stage import quieten, seed_everything
 
 import argparse
 import contextlib
+import hashlib
 import inspect
+import itertools
+import json
 import sys
 import tempfile
 import time
@@ -42,14 +45,17 @@ from inverse_rlhf.audit_params import (
     settings_of,
 )
 from inverse_rlhf.data.given_pairs import GIVEN_PAIRS, read_given_pairs, share_out
+from inverse_rlhf.digests import versions
 from inverse_rlhf.errors import UserError, one_line, say
+from inverse_rlhf.evaluation.audit_cautions import cautions, share_not_english
 from inverse_rlhf.evaluation.audit_tables import EXAMPLES, FOUND_OBJECTIVES, MARGINS
 from inverse_rlhf.evaluation.objectives import Measured, measure
 from inverse_rlhf.evaluation.pair_features import objective_values
-from inverse_rlhf.evaluation.verdict import verdict
-from inverse_rlhf.files import atomic, remove, write_json
+from inverse_rlhf.evaluation.verdict import strength, verdict
+from inverse_rlhf.files import atomic, remove, tables_in, write_json
 from inverse_rlhf.parquet import write_table
 from inverse_rlhf.rewards.objective_reward import ObjectiveReward
+from inverse_rlhf.show.audit_page import write_audit_page
 from inverse_rlhf.show.audit_report import markdown
 
 
@@ -68,7 +74,7 @@ class Audited:
     reward: ObjectiveReward
 
     def write(self, folder: Path | str, *, title: str) -> None:
-        """Write audit.json, report.md, the tables and the reward into a folder.
+        """Write audit.json, report.md, report.html, the tables and the reward into a folder.
 
         Files of other names that are there stay as they are. Nothing of an earlier audit goes
         before all of this one is written; audit.json comes last.
@@ -101,6 +107,7 @@ class Audited:
         title = " ".join(title.encode(errors="backslashreplace").decode().split())
         report = markdown(self.report, measured.examples, measured.margins, title=title)
         _write_text(report, folder / "report.md")
+        write_audit_page(folder / "report.html", self.report, measured, self.reward, title=title)
         write_json(self.report, folder / "audit.json")
 
 
@@ -109,6 +116,7 @@ def audit(
     settings: AuditSettings | None = None,
     *,
     facts: Mapping[str, Any] | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> Audited:
     """Recover the reward behind pairs, name its objectives, and say how far to trust them.
 
@@ -116,6 +124,7 @@ def audit(
         pairs: the given_pairs table; without a column split its prompts are shared out.
         settings: None: those of audit/params.yaml.
         facts: of where the pairs come from, to be kept in the report.
+        files: those that the pairs were read from, and their sha256, likewise; see `digests_of`.
 
     Raises:
         UserError: too few prompts, or both sides are the same in every pair.
@@ -134,12 +143,42 @@ def audit(
     shared = share_out(pairs, settings.audit.splits.model_dump(), seed=settings.seed)
     # Hundreds of small problems: more threads wait for each other, and round by their number.
     with threadpool_limits(1, user_api="blas"):
-        measured = measure(shared, objective_values(shared), settings)
+        values = objective_values(shared)
+        measured = measure(shared, values, settings)
     report = measured.report | {"verdict": verdict(measured.report)}
     report["pairs"] = dict(facts or {}) | report["pairs"]
+    report["pairs"]["not_english"] = share_not_english(shared, values)
+    report |= {"strength": strength(report), "cautions": cautions(report)}
+    report |= {"settings": settings.model_dump(mode="json"), "versions": versions()}
+    report["files"] = dict(files or {}) | {"the pairs as they were read": digest_of(shared)}
     report["seconds"] = time.monotonic() - started
     weights = dict(zip(measured.names, measured.weights.tolist(), strict=True))
     return Audited(report, measured, ObjectiveReward(weights, *measured.moments))
+
+
+def digests_of(paths: Sequence[Path | str]) -> dict[str, str]:
+    """sha256 of files, or of the .parquet files of folders, by their names within the folder that
+    they are in: where they are is nobody's matter. What cannot be read is left out.
+    """
+    found: dict[str, str] = {}
+    for path in map(Path, paths):
+        files = tables_in(path, "pairs") if path.is_dir() else [path] if path.is_file() else []
+        for file in files:
+            name = shown = file.name.encode(errors="backslashreplace").decode()
+            for count in itertools.count(2):
+                if shown not in found:
+                    break
+                shown = f"{name} ({count})"
+            with file.open("rb") as stream:
+                found[shown] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return found
+
+
+def digest_of(pairs: pd.DataFrame) -> str:
+    """sha256 of the texts of pairs and their splits, as JSON, in their order."""
+    columns = ["prompt", "base_completion", "aligned_completion", "split"]
+    rows = json.dumps(pairs[columns].to_numpy().tolist())
+    return hashlib.sha256(rows.encode()).hexdigest()
 
 
 def load_reward(folder: Path | str) -> ObjectiveReward:
@@ -206,7 +245,7 @@ def _run(options: argparse.Namespace) -> str:
     if options.pairs:
         columns = _pairs_of(options.column, "--column")
         given = read_given_pairs([Path(path) for path in options.pairs], columns=columns or None)
-        table, facts = given.table, given.facts
+        table, facts, files = given.table, given.facts, digests_of(options.pairs)
         title = " and ".join(Path(path).name for path in options.pairs)
     else:
         keys = [key for key in Policies.model_fields if getattr(options, key, None) is not None]
@@ -214,11 +253,13 @@ def _run(options: argparse.Namespace) -> str:
         source = checked(Policies, named, "the command line")
         with _made(folder):  # before the long work
             table, facts = _sampled(source, params)
+        files = digests_of([options.prompts])
         title = f"{options.base} → {options.aligned}"
     with _made(folder):
-        result = audit(table, settings, facts=facts)
+        result = audit(table, settings, facts=facts, files=files)
         result.write(folder, title=f"Audit of {title}")
-    return f"{result.report['verdict']}\nwritten: {folder / 'report.md'}, {folder / 'audit.json'}"
+    written = ", ".join(str(folder / name) for name in ("report.html", "report.md", "audit.json"))
+    return f"{result.report['verdict']}\nwritten: {written}"
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import pandas as pd
 from inverse_rlhf.data.tables import PROMPTS, TRANSFER_PROMPTS, both_policies, read_pairs
 from inverse_rlhf.evaluation.candidates import Rewards, add_ensemble, single_rewards
 from inverse_rlhf.evaluation.explain import disagreements, explain_by_ngrams
+from inverse_rlhf.evaluation.in_words import in_words
 from inverse_rlhf.evaluation.margins import beside_control, extreme_pairs, margin_table
 from inverse_rlhf.evaluation.occlusion import common_words, word_credits
 from inverse_rlhf.evaluation.policy_metrics import policy_report
@@ -25,15 +26,16 @@ from inverse_rlhf.evaluation.tables import (
     TOKEN_CREDITS,
     WORD_CREDITS,
 )
-from inverse_rlhf.files import write_csv, write_json
+from inverse_rlhf.files import read_json, write_csv, write_json
 from inverse_rlhf.irl.tables import IRL_RUNS, IRL_SCORES
 from inverse_rlhf.measures.between_runs import correlation_table
-from inverse_rlhf.params import Compute, Group, Pairs, Parts, Reports, RewardSum, Seed
+from inverse_rlhf.params import Params
 from inverse_rlhf.parquet import read_table, write_table
 from inverse_rlhf.rewards.card import RewardCard
 from inverse_rlhf.rewards.recovered import load_irl_reward, read_card
 from inverse_rlhf.show import closing
 from inverse_rlhf.show.figures import confusion_points, draw_figures, roc_points
+from inverse_rlhf.show.report import Results, choose, write_report
 
 POLICIES = {
     "base": Path("models/base"),
@@ -42,18 +44,17 @@ POLICIES = {
 }
 
 
-class StageParams(Group):
-    """The params of this stage."""
+READ = (
+    "data/prompts.parquet",
+    "data/pairs.parquet",
+    "data/transfer_prompts.parquet",
+    "data/irl_runs.parquet",
+    "data/irl_scores.parquet",
+)
+"""Whose digests the report gives."""
 
-    seed: Seed
-    compute: Compute
-    pairs: Pairs
-    parts: Parts
-    true_reward: RewardSum
-    evaluate: Reports
 
-
-def main(params: StageParams) -> list[str]:
+def main(params: Params) -> list[str]:
     started, seed, compute = time.monotonic(), params.seed, params.compute
     # read
     prompts = read_table("data/prompts.parquet", PROMPTS)
@@ -92,7 +93,9 @@ def main(params: StageParams) -> list[str]:
     ngrams, explanation = explain_by_ngrams(scores, pairs, scored.irl_reward, seed=seed)
     credits = word_credits(both_policies(scores), scored.irl_reward)
     margins = margin_table(scores, pairs, by_kind["fit"], card.std)
-    explanation |= {"words": common_words(credits)} | extreme_pairs(margins)
+    explanation |= {"words": common_words(credits), "objectives": in_words(scores, **settings)}
+    explanation |= extreme_pairs(margins)
+    differing = disagreements(scores)
 
     # write
     tables = {
@@ -101,7 +104,7 @@ def main(params: StageParams) -> list[str]:
         "data/margins.parquet": (margins, MARGINS),
         "data/token_credits.parquet": (scored.paths.token_credits(), TOKEN_CREDITS),
         "data/ngrams.parquet": (ngrams, NGRAMS),
-        "data/disagreements.parquet": (disagreements(scores), DISAGREEMENTS),
+        "data/disagreements.parquet": (differing, DISAGREEMENTS),
         "data/run_correlations.parquet": (correlations, RUN_CORRELATIONS),
     }
     for path, (table, schema) in tables.items():
@@ -125,6 +128,28 @@ def main(params: StageParams) -> list[str]:
     write_json(policies, "metrics/policies.json")
     write_json(explanation, "metrics/explanation.json")
     write_json(headline, "metrics/summary.json")
+    chosen = choose(scores, differing, margins)
+    write_report(
+        "metrics/report.html",
+        Results(
+            params.model_dump(),  # the report gives all of them
+            planted,
+            rewards,
+            policies,
+            explanation,
+            scores,
+            margins,
+            ngrams,
+            differing,
+            credits,
+            card,
+        ),
+        chosen,
+        word_credits(chosen.rows(), scored.irl_reward),
+        drawings="metrics/figures",
+        versions=read_json("data/inputs/versions.json"),
+        data=READ,
+    )
     write_json({"evaluate": {"seconds": time.monotonic() - started}}, "metrics/evaluate.json")
     return closing.evaluate(headline, rewards)
 

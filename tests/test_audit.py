@@ -84,6 +84,7 @@ def test_the_command_finds_what_was_planted(file: Path, tmp_path: Path) -> None:
     assert names == {
         "audit.json",
         "report.md",
+        "report.html",
         "objectives.parquet",
         "margins.parquet",
         "examples.parquet",

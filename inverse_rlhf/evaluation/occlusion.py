@@ -5,14 +5,16 @@ say little about it; a text that lacks one word is still a finished text.
 """
 
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from inverse_rlhf.data.tables import texts_of
-from inverse_rlhf.rewards.classifier import Reward
+
+if TYPE_CHECKING:  # it loads torch, which an audit of given pairs does without
+    from inverse_rlhf.rewards.classifier import Reward
 
 READINGS = 20_000
 """How many texts without a word are enough: those of the first prompts that come to as many.
@@ -25,7 +27,7 @@ _WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 _KEYS = ["prompt_id", "sample", "source"]
 
 
-def word_credits(rows: pd.DataFrame, reward: Reward) -> pd.DataFrame:
+def word_credits(rows: pd.DataFrame, reward: "Reward") -> pd.DataFrame:
     """The credit R(x, y) - R(x, y without the word) of each word of completions.
 
     A word is a run of letters, digits and underscores, with apostrophes between them; punctuation
@@ -75,6 +77,27 @@ def each_left_out(prompt: str, completion: str) -> Iterator[tuple[str, str]]:
         elif text.startswith((" ", "\t"), end) and not re.search(r"\w\Z", before):
             end += 1
         yield found.group(), before + text[end:]
+
+
+def pieces(
+    prompt: str, completion: str, credits: Mapping[int, float]
+) -> list[tuple[str, float | None]]:
+    """A completion in pieces, each with what it adds to the reward.
+
+    Args:
+        credits: by position among the words of the completion, as `word_credits` counts them.
+
+    Returns:
+        Pieces that together are the completion: words with a known credit, and what is between
+        them, which has none (None).
+    """
+    text, end = prompt + completion, len(prompt)
+    found: list[tuple[str, float | None]] = []
+    for position, word in enumerate(_WORD.finditer(text, len(prompt))):
+        if position in credits:
+            found += [(text[end : word.start()], None), (word.group(), credits[position])]
+            end = word.end()
+    return [(piece, credit) for piece, credit in [*found, (text[end:], None)] if piece]
 
 
 def _within_bound(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,8 +1,29 @@
-"""The answer of an audit in a few sentences, from its numbers alone."""
+"""The answer of an audit in a few sentences, and how strong it is, from its numbers alone."""
 
-from typing import Any
+from typing import Any, Literal
 
 from inverse_rlhf.features.objectives import OBJECTIVES
+
+PARTLY, CLEARLY = 0.7, 0.8
+"""Shares of held-out pairs told apart from which the verdict says so."""
+AGREED = 0.8
+"""Where two runs prefer the same completion in fewer pairs than this, the reward is left open."""
+MORE = 0.02
+"""By how much one share has to exceed another to be called more."""
+_BOTH_WAYS = {
+    "length": ("longer texts", "shorter texts"),
+    "word_length": ("longer words", "shorter words"),
+    "sentence_length": ("longer sentences", "shorter sentences"),
+    "readability": ("texts that are easier to read", "texts that are harder to read"),
+    "unfinished_end": ("more texts that are cut off", "fewer texts that are cut off"),
+    "sentiment": ("a more positive tone", "a less positive tone"),
+}
+# What cannot be counted, of which there is less and not fewer.
+_UNCOUNTED = {
+    *("lexical_diversity", "repetition", "bold", "code", "hedges", "empathy", "flattery"),
+    *("first_person", "second_person", "we", "third_person", "directives", "emoji"),
+    *("additions", "contrasts", "causes", "sequence", "conclusions"),
+}
 
 
 def verdict(report: dict[str, Any]) -> str:
@@ -13,6 +34,116 @@ def verdict(report: dict[str, Any]) -> str:
     """
     return " ".join(
         [_objectives(report), _told_apart(report), *_beside_words(report), *_beside_length(report)]
+    )
+
+
+def strength(report: dict[str, Any]) -> dict[str, Any]:
+    """The answer in one sentence, and how far it can be trusted, by these rules:
+
+    - nothing: no objective is found, by the rule of `Weights.found`;
+    - weak: some are, but of the share of held-out pairs that their reward tells apart the value is
+      below `PARTLY`, or the 95 % interval is not wholly above one half and above the 97.5
+      percentile of what fits to shuffled sides reach; or length alone tells more than that share,
+      by over `MORE`; or two runs prefer the same completion in fewer than `AGREED` of the pairs;
+    - strong: otherwise.
+
+    Args:
+        report: the content of audit.json, see `measure`.
+
+    Returns:
+        level: strong, weak or nothing; sentence; why: the reasons of the level, a sentence each.
+    """
+    found = [row for row in report["objectives"] if row["found"]]
+    level: Literal["strong", "weak", "nothing"]
+    if not found:
+        level, why = "nothing", _nothing_since(report)
+    elif doubts := _doubts(report):
+        level, why = "weak", doubts
+    else:
+        level, why = "strong", [_strong_since(report)]
+    return {"level": level, "sentence": _sentence(found, report), "why": why}
+
+
+def in_words(name: str, weight: float) -> str:
+    """What a reward favours by an objective, by the sign of its weight: "shorter texts"."""
+    if name in _BOTH_WAYS:
+        return _BOTH_WAYS[name][weight < 0]
+    more = OBJECTIVES[name].more
+    less = "less" if name in _UNCOUNTED else "fewer"
+    return more if weight >= 0 else f"{less} {more.removeprefix('more ')}"
+
+
+def _sentence(found: list[dict[str, Any]], report: dict[str, Any]) -> str:
+    own, test = report["discrimination"]["objectives"], report["pairs"]["test"]
+    told = f"tell the two sides apart in {_share(own)} of {test} held-out pairs."
+    if not found:
+        return f"No named objective was found beyond chance; all together {told}"
+    return f"Other things equal, the aligned side favours {favoured(found)}. The objectives {told}"
+
+
+def favoured(found: list[dict[str, Any]]) -> str:
+    """What the aligned side favours, the largest weights first; nothing where nothing is found.
+
+    Args:
+        found: rows of the objectives that are, as audit.json has them.
+    """
+    main = [in_words(row["name"], row["weight"]) for row in found if row["main"]]
+    more = [f"and {len(main) - 3} more"] if len(main) > 3 else []
+    rest = len(found) - len(main)
+    less = f" (and, much less, {rest} other{'s' if rest > 1 else ''})" if rest else ""
+    return "; ".join(main[:3] + more) + less
+
+
+def _nothing_since(report: dict[str, Any]) -> list[str]:
+    told = report["discrimination"]
+    why = [
+        f"No weight is beyond the null's largest ({report['null']['critical']:.2f}) and of one "
+        "sign over the runs."
+    ]
+    if told["objectives"]["low"] > 0.5:
+        why.append("The sides differ by many objectives at once, none of which stands out.")
+    elif name := _teller(told):
+        share = f"{_WORDS[name]} tell {_share(told[name])}"
+        why.append(f"{share[0].upper()}{share[1:]}: what differs has no name among the objectives.")
+    elif more := _more_pairs(told["objectives"]):
+        why.append(f"{more[2:].capitalize()}.")
+    return why
+
+
+def _doubts(report: dict[str, Any]) -> list[str]:
+    own, controls = report["discrimination"]["objectives"], report["controls"]
+    shuffled, length = controls["shuffled"]["high"], controls["length"]["value"]
+    same = report["agreement"]["same_side"]
+    reasons = []
+    if own["high"] < 0.5:
+        reasons.append(
+            f"Held-out pairs are told apart in {_share(own)}, less than chance: what was fitted "
+            "does not carry over."
+        )
+    elif own["low"] <= 0.5:
+        reasons.append(f"The interval ({_ends(own)}) holds one half: it may be chance.")
+    elif own["low"] <= shuffled:
+        reasons.append(
+            f"The interval ({_ends(own)}) is not above the {shuffled:.0%} that fits to shuffled "
+            "sides reach."
+        )
+    if own["high"] >= 0.5 and own["value"] < PARTLY:
+        reasons.append(f"{own['value']:.0%} of pairs told apart is below {PARTLY:.0%}.")
+    if length > own["value"] + MORE:
+        reasons.append(f"{_by_length(report)}: the recovered reward is worse than that rule.")
+    if same < AGREED:
+        reasons.append(
+            f"Two runs prefer the same completion in {same:.0%} of pairs, fewer than {AGREED:.0%}: "
+            "the pairs leave the reward open."
+        )
+    return reasons
+
+
+def _strong_since(report: dict[str, Any]) -> str:
+    return (
+        f"The interval is above the {report['controls']['shuffled']['high']:.0%} that fits to "
+        f"shuffled sides reach, and two runs prefer the same completion in "
+        f"{report['agreement']['same_side']:.0%} of pairs."
     )
 
 
@@ -58,19 +189,15 @@ def _told_apart(report: dict[str, Any]) -> str:
         chance = f"{base}, which may be chance{_more_pairs(own)}"
         if found:
             return f"Do not trust it yet: {chance}."
-        other = {
-            name: row for name, row in told.items() if name != "objectives" and _is_no_chance(row)
-        }
-        if other:
-            name = max(other, key=lambda key: other[key]["value"])
+        if name := _teller(told):
             return (
-                f"By themselves {chance}; {_WORDS[name]} tell {_share(other[name])}: "
+                f"By themselves {chance}; {_WORDS[name]} tell {_share(told[name])}: "
                 "the sides differ in something that no objective names."
             )
         return f"In all, {chance}."
-    if own["value"] < 0.7:
+    if own["value"] < PARTLY:
         return f"Weak: {base}: little is to be had from these pairs{_more_pairs(own)}."
-    strength = "Clearly" if own["value"] >= 0.8 else "Partly"
+    strength = "Clearly" if own["value"] >= CLEARLY else "Partly"
     if not found:
         return (
             f"{strength}: {base}, but by many objectives at once, none of which stands out by "
@@ -89,7 +216,7 @@ def _beside_words(report: dict[str, Any]) -> list[str]:
         share = f"{_WORDS.get(name, '').capitalize()} tell {row['value']:.0%}"
         if name == "objectives":
             continue
-        if row["value"] > own + 0.02:
+        if row["value"] > own + MORE:
             lines.append(f"{share}: not all that differs is named.")
         elif name == "ngram":
             lines.append(f"{share}, {'no more' if row['value'] <= own else 'about as much'}.")
@@ -98,15 +225,26 @@ def _beside_words(report: dict[str, Any]) -> list[str]:
 
 def _beside_length(report: dict[str, Any]) -> list[str]:
     own, length = report["discrimination"]["objectives"], report["controls"]["length"]
-    if own["low"] <= 0.5 or length["value"] < own["value"] - 0.02:
+    if own["low"] <= 0.5 or length["value"] < own["value"] - MORE:
         return []
-    side = f'"The {"longer" if length["longer"] else "shorter"}" alone tells {length["value"]:.0%}'
-    if length["value"] > own["value"] + 0.02:
+    side = _by_length(report)
+    if length["value"] > own["value"] + MORE:
         return [f"{side}: more than the recovered reward, which is worse than that rule."]
     return [f"{side}, about as much as all objectives together."]
 
 
-def _is_no_chance(row: dict[str, float]) -> bool:
+def _by_length(report: dict[str, Any]) -> str:
+    length = report["controls"]["length"]
+    return f'"The {"longer" if length["longer"] else "shorter"}" alone tells {length["value"]:.0%}'
+
+
+def _teller(told: dict[str, dict[str, float]]) -> str | None:
+    """Of the readers other than objectives, the one that tells most, beyond chance."""
+    other = {name: row for name, row in told.items() if name != "objectives" and is_no_chance(row)}
+    return max(other, key=lambda key: other[key]["value"], default=None)
+
+
+def is_no_chance(row: dict[str, float]) -> bool:
     """Whether a share is three standard errors beyond one half: of several readers of sides that
     are alike, one exceeds two too often.
     """
@@ -114,7 +252,11 @@ def _is_no_chance(row: dict[str, float]) -> bool:
 
 
 def _share(row: dict[str, float]) -> str:
-    return f"{row['value']:.0%} (95 % {row['low']:.0%} to {row['high']:.0%})"
+    return f"{row['value']:.0%} (95 % {_ends(row)})"
+
+
+def _ends(row: dict[str, float]) -> str:
+    return f"{row['low']:.0%} to {row['high']:.0%}"
 
 
 def _more_pairs(row: dict[str, float]) -> str:

@@ -178,4 +178,7 @@ def evaluate(summary: dict[str, float], rewards: dict[str, Any]) -> list[str]:
             f"{name} {summary[f'toxicity_{name}']:.3f}" for name in ("base", "rlhf", "rerl")
         )
     ]
-    return [*lines, "next: metrics/summary.json, metrics/reward.json, metrics/figures/summary.png"]
+    return [
+        *lines,
+        "next: open metrics/report.html; its figures: metrics/summary.json",
+    ]

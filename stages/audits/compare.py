@@ -1,4 +1,4 @@
-"""All audits side by side: objectives by audit, in a table and a figure."""
+"""All audits side by side: objectives by audit, in a table, a figure and a page."""
 
 from inverse_rlhf.audit_stage import run_audit_stage
 
@@ -6,6 +6,7 @@ from inverse_rlhf.audit_params import AuditParams
 from inverse_rlhf.evaluation.compare_audits import compared, read_reports, summary_of
 from inverse_rlhf.files import write_csv, write_json
 from inverse_rlhf.show.audit_figure import draw_audits
+from inverse_rlhf.show.comparison_page import write_comparison_page
 
 
 def main(params: AuditParams, name: str) -> list[str]:
@@ -13,8 +14,11 @@ def main(params: AuditParams, name: str) -> list[str]:
     table = compared(reports)
     write_csv(table, "audit/objectives.csv")
     draw_audits(table, "audit/objectives.png")
+    links = {audit: f"results/{audit}/report.html" for audit in reports}
+    write_comparison_page("audit/report.html", reports, table, links)
     write_json(summary_of(reports), "audit/summary.json")
-    return [f"{audit}: {report['verdict']}" for audit, report in reports.items()]
+    lines = [f"{audit}: {report['verdict']}" for audit, report in reports.items()]
+    return [*lines, "next: audit/report.html"]
 
 
 if __name__ == "__main__":

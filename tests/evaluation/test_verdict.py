@@ -1,10 +1,12 @@
 """Every sentence of a verdict, from numbers that call for it and from the nearest that do not."""
 
+import re
 from typing import Any
 
 import pytest
 
-from inverse_rlhf.evaluation.verdict import verdict
+from inverse_rlhf.evaluation.verdict import favoured, in_words, strength, verdict
+from inverse_rlhf.features.objectives import OBJECTIVES
 
 Told = tuple[float, float, float]
 
@@ -178,3 +180,103 @@ def test_a_reader_that_is_beyond_chance_by_little_tells_nothing() -> None:
     little, much = (0.54, 0.502, 0.578), (0.56, 0.522, 0.598)
     assert "no objective names" not in verdict(report(CHANCE, ngram=little))
     assert "no objective names" in verdict(report(CHANCE, ngram=much))
+
+
+FOUND = {"length": 1.0}
+
+
+def measured(
+    told: Told = (0.8, 0.75, 0.85),
+    *,
+    found: dict[str, float] | None = None,
+    shuffled: float = 0.6,
+    same: float = 0.9,
+    length: float = 0.5,
+    **others: Told,
+) -> dict[str, Any]:
+    """What the strength is read from."""
+    made = report(told, found=FOUND if found is None else found, length=length, **others)
+    made["controls"]["shuffled"] = {"value": 0.5, "low": 0.4, "high": shuffled}
+    return made | {"agreement": {"same_side": same}, "null": {"critical": 0.25}}
+
+
+def level(made: dict[str, Any]) -> str:
+    return str(strength(made)["level"])
+
+
+def test_strong_and_why() -> None:
+    assert strength(measured()) == {
+        "level": "strong",
+        "sentence": "Other things equal, the aligned side favours longer texts. The objectives "
+        "tell the two sides apart in 80% (95 % 75% to 85%) of 75 held-out pairs.",
+        "why": [
+            "The interval is above the 60% that fits to shuffled sides reach, and two runs prefer "
+            "the same completion in 90% of pairs."
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("edge", "beyond"),
+    [
+        ({"told": (0.7, 0.65, 0.75)}, {"told": (0.699, 0.65, 0.75)}),
+        ({"told": (0.8, 0.501, 0.9), "shuffled": 0.5}, {"told": (0.8, 0.5, 0.9), "shuffled": 0.4}),
+        ({"shuffled": 0.749}, {"shuffled": 0.75}),
+        ({"length": 0.82}, {"length": 0.821}),
+        ({"same": 0.8}, {"same": 0.799}),
+    ],
+)
+def test_each_edge_of_strong(edge: dict[str, Any], beyond: dict[str, Any]) -> None:
+    assert level(measured(**edge)) == "strong"
+    weak = strength(measured(**beyond))
+    assert weak["level"] == "weak"
+    assert len(weak["why"]) == 1
+
+
+def test_below_chance_is_one_reason() -> None:
+    weak = strength(measured((0.3, 0.2, 0.4)))
+    assert weak["level"] == "weak"
+    assert "less than chance: what was fitted does not carry over." in weak["why"][0]
+    assert not any("below 70%" in why for why in weak["why"])
+
+
+def test_nothing_and_why() -> None:
+    """However well the sides are told apart."""
+    by_chance = strength(measured(CHANCE, found={}))
+    assert by_chance["level"] == "nothing"
+    assert by_chance["why"] == [
+        "No weight is beyond the null's largest (0.25) and of one sign over the runs."
+    ]
+    assert "none of which stands out" in strength(measured(found={}))["why"][1]
+    others = strength(measured(CHANCE, found={}, ngram=(0.62, 0.55, 0.69)))
+    assert others["why"][1].startswith("N-grams tell 62% (95 % 55% to 69%): what differs has no")
+    few = strength(measured((0.5, 0.4, 0.6), found={}))
+    assert few["why"][1] == "So few pairs would not show a small difference."
+
+
+def test_what_is_favoured() -> None:
+    rows = [
+        {"name": name, "weight": weight, "main": index < 4}
+        for index, (name, weight) in enumerate(
+            {
+                "length": -1,
+                "emoji": 1,
+                "hedges": -1,
+                "code": 1,
+                "commas": 0.1,
+                "quotes": 0.1,
+            }.items()
+        )
+    ]
+    assert favoured(rows[:1]) == "shorter texts"
+    assert favoured(rows) == (
+        "shorter texts; more emoji; less hedging; and 1 more (and, much less, 2 others)"
+    )
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_has_words_for_both_signs(name: str) -> None:
+    more, less = in_words(name, 1), in_words(name, -1)
+    assert more != less
+    assert not re.search(r"fewer (more|\w*ing\b)", less)
+    assert less.startswith(("less ", "fewer ", "shorter ", "a less ", "texts that are harder"))

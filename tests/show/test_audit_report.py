@@ -35,6 +35,8 @@ def told(value: float) -> dict[str, float]:
 def report() -> dict[str, Any]:
     return {
         "verdict": "The aligned side moved.",
+        "strength": {"level": "weak", "sentence": "It favours noise.", "why": ["One.", "Two."]},
+        "cautions": ["Few pairs.", "An odd file."],
         "objectives": [
             row("exclamations", 1.25, found=True, **{"with": ["emoji", "capitals"]}),
             row("hedges", -0.5, found=True),
@@ -84,7 +86,11 @@ def section(text: str, title: str) -> list[str]:
 
 def test_what_is_found_is_a_table(report: dict[str, Any]) -> None:
     text = markdown(report, examples(), margins(), title="Audit of a.json and b.json")
-    assert text.startswith("# Audit of a.json and b.json\n\nThe aligned side moved.\n\n## ")
+    assert text.startswith(
+        "# Audit of a.json and b.json\n\n**Weak evidence.** It favours noise.\n\nOne. Two.\n\n"
+        "The aligned side moved.\n\n## "
+    )
+    assert section(text, "What to be careful about") == ["- Few pairs.", "- An odd file."]
     rows = [line for line in section(text, "Objectives found") if line.startswith("| ")]
     assert rows[1:] == [
         "| exclamations (per 100 words) | more exclamation marks | +1.25 | +1.15 to +1.35 | 75% | "
@@ -130,6 +136,7 @@ def test_parts_that_may_be_absent(report: dict[str, Any]) -> None:
     titles = [line for line in text.splitlines() if line.startswith("#")]
     assert titles == [
         "# Audit",
+        "## What to be careful about",
         "## Objectives found",
         "## How well the two sides are told apart",
         "## Not found",
@@ -220,10 +227,6 @@ def test_only_pairs_that_the_reward_gets_wrong(report: dict[str, Any]) -> None:
     assert title not in text
 
 
-def test_pairs_that_contradict_each_other_are_said(report: dict[str, Any]) -> None:
-    plain = markdown(report, examples(), margins(), title="Audit")
-    assert "Of the pairs" not in plain
-    report["pairs"] |= {"twice": 3, "both_ways": 4}
-    text = markdown(report, examples(), margins(), title="Audit")
-    assert "Of the pairs, 3 repeat another." in text
-    assert "Of the pairs, 4 are there the other way round, too" in text
+def test_without_cautions_it_says_so(report: dict[str, Any]) -> None:
+    text = markdown(report | {"cautions": []}, examples(), margins(), title="Audit")
+    assert section(text, "What to be careful about") == ["None of what this report checks for."]

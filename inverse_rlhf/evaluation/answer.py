@@ -1,0 +1,162 @@
+"""The answer of the closed loop: is the true reward recovered, and why one may say so."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Verdict = Literal["strong", "weak", "nothing"]
+STRONG = {"roc_auc": 0.8, "discrimination": 0.65}
+"""Below these, a figure is weak however sure it is: half way or less from chance to certainty."""
+AGREED = 0.8
+"""Runs whose labels agree with a kappa of this or less leave the reward open."""
+CONTROLS = {
+    "shuffled": "the same fit to pairs with shuffled sides",
+    "random_head": "random weights on the same features",
+    "length": "length alone",
+    "base_loglik": "likelihood under the base policy alone",
+}
+_SIGNLESS = ("random_head", "length", "base_loglik")
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found.
+
+    Attributes:
+        verdict: strong, weak or nothing, see `answer`.
+        sentence: the answer with its interval.
+        why: the reasons of the verdict, a sentence each.
+    """
+
+    verdict: Verdict
+    sentence: str
+    why: list[str]
+
+
+def answer(rewards: dict[str, Any], *, low: str = "toxic") -> Answer:
+    """Whether the true reward was recovered, and why one may say so.
+
+    The figure is the ROC-AUC of the true reward's labels; where test completions all have one label
+    it is the discrimination, which needs none. It is judged by the ends of 95 % intervals:
+
+    - nothing: the figure's or the discrimination's interval is not wholly above the shuffled
+      control's (above one half, where that control was not run);
+    - weak: the figure's interval is not wholly above what each of the other controls reaches (in
+      either direction: a control has no sign of its own); or the figure is below `STRONG`; or the
+      runs' labels agree with a kappa of `AGREED` or less;
+    - strong: otherwise.
+
+    Args:
+        rewards: the content of metrics/reward.json.
+        low: what a text of low true reward is called.
+    """
+    told = figure_of(rewards["test"], "discrimination")
+    auc = figure_of(rewards["test"], "roc_auc")
+    name, figure = ("roc_auc", auc) if auc else ("discrimination", told)
+    if figure is None or told is None:
+        raise ValueError("there is no discrimination")
+    said = _said(name, figure, low)
+    unfounded = [
+        reason
+        for measure, row in (("roc_auc", auc), ("discrimination", told))
+        if row and (reason := _as_shuffled(measure, row, rewards["controls"]))
+    ]
+    if unfounded:
+        return Answer("nothing", f"Nothing of the true reward was found: {said}.", unfounded)
+    doubts = _doubts(name, figure, rewards)
+    best, reach = _best_control(name, rewards["controls"])
+    above = (
+        f"no control reaches {_number(reach)} or more" if best is None else _reaches(best, reach)
+    )
+    if doubts:
+        return Answer("weak", f"The pairs give some of the true reward back: {said}.", doubts)
+    above = "no control was run" if best is None else _reaches(best, reach)
+    why = [f"The interval is above all controls': {above}."]
+    if (kappa := rewards["agreement"].get("label_kappa")) is not None:
+        why.append(f"{rewards['runs']} runs agree on labels with kappa {_number(kappa, 2)}.")
+    return Answer("strong", f"The pairs alone give the true reward back: {said}.", why)
+
+
+def figure_of(table: dict[str, Row], measure: str) -> Row | None:
+    """value, low and high of a measure: of one reward, or the median over runs; None: undefined."""
+    row = table.get(measure, {})
+    value = row.get("median", row.get("value"))
+    if value is None or "low" not in row:
+        return None
+    return {"value": value, "low": row["low"], "high": row["high"]}
+
+
+def _said(measure: str, row: Row, low: str) -> str:
+    ends = f"95 % interval {_number(row['low'])} to {_number(row['high'])}"
+    if measure == "roc_auc":
+        return (
+            f"of two test texts, one {low} by the true reward and one not, the recovered reward "
+            f"ranks them rightly in {row['value']:.1%} of cases (ROC-AUC {_number(row['value'])}, "
+            f"{ends})"
+        )
+    return (
+        f"the recovered reward prefers the aligned completion in {row['value']:.1%} of test pairs "
+        f"({ends}); test completions all have one label by the true reward, so there is no ROC-AUC"
+    )
+
+
+def _as_shuffled(measure: str, row: Row, controls: dict[str, dict[str, Row]]) -> str | None:
+    """Why a figure says nothing, if it does."""
+    name = _NAMES[measure]
+    control = figure_of(controls.get("shuffled", {}), measure)
+    if control is None:
+        return f"{name} is {_ends(row)}: it may be chance." if row["low"] <= 0.5 else None
+    if row["low"] > control["high"]:
+        return None
+    return (
+        f"{name} is {_ends(row)}, and {CONTROLS['shuffled']} reaches {_number(control['high'])}: "
+        "what the labels of the sides add is not seen."
+    )
+
+
+def _doubts(measure: str, row: Row, rewards: dict[str, Any]) -> list[str]:
+    found = []
+    best, reach = _best_control(measure, rewards["controls"])
+    if best is not None and row["low"] <= reach:
+        found.append(
+            f"{_NAMES[measure]} is {_ends(row)}, which is not above {CONTROLS[best]}: "
+            f"{_reaches(best, reach)}."
+        )
+    if row["value"] < STRONG[measure]:
+        found.append(
+            f"{_NAMES[measure]} is {_number(row['value'])}, below {STRONG[measure]:g}: above "
+            "chance, but far from certain."
+        )
+    kappa = rewards["agreement"].get("label_kappa")
+    if kappa is not None and kappa <= AGREED:
+        found.append(
+            f"{rewards['runs']} runs agree on labels with kappa {_number(kappa, 2)} only: the "
+            "pairs leave the reward open."
+        )
+    return found
+
+
+def _best_control(measure: str, controls: dict[str, dict[str, Row]]) -> tuple[str | None, float]:
+    """The control of the furthest end of an interval from chance, and how far it reaches."""
+    reached = {
+        name: max(row["high"], 1 - row["low"]) if name in _SIGNLESS else row["high"]
+        for name, table in controls.items()
+        if (row := figure_of(table, measure))
+    }
+    best = max(reached, key=lambda name: reached[name], default=None)
+    return best, reached[best] if best is not None else 0.5
+
+
+_NAMES = {"roc_auc": "The ROC-AUC", "discrimination": "The share of pairs told apart"}
+
+
+def _reaches(control: str, reach: float) -> str:
+    return f"the best of them, {CONTROLS[control]}, reaches {_number(reach)}"
+
+
+def _ends(row: Row) -> str:
+    return f"{_number(row['value'])} ({_number(row['low'])} to {_number(row['high'])})"
+
+
+def _number(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}f}"
