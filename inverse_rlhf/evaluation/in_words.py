@@ -28,13 +28,15 @@ def in_words(scores: pd.DataFrame, *, resamples: int, seed: int) -> list[dict[st
         A row an objective whose value is not the same in all texts, those that the recovered reward
         goes with most first: name, more (what a higher value means), recovered and true (value, low
         and high), said (whether the recovered one is worth a word: its interval is without 0, and
-        its size is `WORTH` or more). No rows where the recovered reward is constant; true is None
+        its size is `WORTH` or more). No rows where the recovered reward or all texts are the same; true is None
         where the true one is.
     """
     test = both_policies(scores)
     objectives = Objectives()
     values = objectives.transform(test["completion"].tolist(), test["prompt"].tolist()).toarray()
     varied = np.flatnonzero(np.ptp(values, axis=0) > 0) if len(values) else np.array([], int)
+    if not len(varied):
+        return []
     ranks = rankdata(values[:, varied], axis=0)
     prompts, place = np.unique(test["prompt_id"], return_inverse=True)
     generator, even = np.random.default_rng([seed, 4]), np.full(len(prompts), 1 / len(prompts))

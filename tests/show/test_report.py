@@ -1,4 +1,4 @@
-"""The report of the closed loop: all that it promises, of every kind of results, and nothing run."""
+"""The report of the closed loop: all that it promises, of every kind of results."""
 
 import hashlib
 import re
@@ -102,7 +102,7 @@ def test_texts_are_behind_a_click(found: Results, tmp_path: Path, data: Path) ->
 def test_anyones_text_is_only_text(params: Params, card: RewardCard, tmp_path: Path) -> None:
     table = scores()
     table.loc[0, "prompt"] = BAD
-    table.loc[:30, "completion"] = f" {BAD}\0\x1b\ud800\u202e & <b>"
+    table.loc[:30, "completion"] = f" {BAD}\0\x1b\u202e & <b>"
     asked: dict[str, Any] = params.model_dump()
     asked["data"]["source"] = f"/{BAD}.csv"
     data = tmp_path / BAD.replace("/", "_")
