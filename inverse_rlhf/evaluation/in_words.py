@@ -28,8 +28,8 @@ def in_words(scores: pd.DataFrame, *, resamples: int, seed: int) -> list[dict[st
         A row an objective whose value is not the same in all texts, those that the recovered reward
         goes with most first: name, more (what a higher value means), recovered and true (value, low
         and high), said (whether the recovered one is worth a word: its interval is without 0, and
-        its size is `WORTH` or more). No rows where the recovered reward or all texts are the same; true is None
-        where the true one is.
+        its size is `WORTH` or more). No rows where the recovered reward or all texts are the same;
+        true is None where the true reward is.
     """
     test = both_policies(scores)
     objectives = Objectives()
