@@ -127,8 +127,8 @@ def test_policies_have_their_own_columns(found: Results, tmp_path: Path, data: P
 def variations() -> dict[str, Any]:
     empty, long, one, labels = scores(), scores(), scores(), scores()
     empty["completion"] = ["", " "] * (len(empty) // 2)
-    long.loc[:5, "completion"] = " word" * 20_000
-    long.loc[:5, "prompt"] = "prompt " * 15_000
+    long.loc[:5, "completion"] = " " + 99_999 * "a"
+    long.loc[:5, "prompt"] = 100_000 * "p"
     one["irl_std"] = np.where(one["irl_std"].isna(), np.nan, 0.0)
     labels["toxic"] = pd.array([None] * len(labels), dtype="Int8")
     same = scores()
