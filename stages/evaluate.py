@@ -35,7 +35,7 @@ from inverse_rlhf.rewards.card import RewardCard
 from inverse_rlhf.rewards.recovered import load_irl_reward, read_card
 from inverse_rlhf.show import closing
 from inverse_rlhf.show.figures import confusion_points, draw_figures, roc_points
-from inverse_rlhf.show.report import Results, choose, write_report
+from inverse_rlhf.show.report import Results, choose, drawings_in, write_report
 
 POLICIES = {
     "base": Path("models/base"),
@@ -146,7 +146,7 @@ def main(params: Params) -> list[str]:
         ),
         chosen,
         word_credits(chosen.rows(), scored.irl_reward),
-        drawings="metrics/figures",
+        figures=drawings_in("metrics/figures"),
         versions=read_json("data/inputs/versions.json"),
         data=READ,
     )

@@ -73,7 +73,7 @@ def answer(rewards: dict[str, Any], *, low: str = "toxic") -> Answer:
     above = "no control was run" if best is None else _reaches(best, reach)
     why = [f"The interval is above all controls': {above}."]
     if (kappa := rewards["agreement"].get("label_kappa")) is not None:
-        why.append(f"{rewards['runs']} runs agree on labels with kappa {_number(kappa, 2)}.")
+        why.append(f"{rewards['runs']} runs agree on labels with kappa {_number(kappa)}.")
     return Answer("strong", f"The pairs alone give the true reward back: {said}.", why)
 
 
@@ -130,7 +130,7 @@ def _doubts(measure: str, row: Row, rewards: dict[str, Any]) -> list[str]:
     kappa = rewards["agreement"].get("label_kappa")
     if kappa is not None and kappa <= AGREED:
         found.append(
-            f"{rewards['runs']} runs agree on labels with kappa {_number(kappa, 2)} only: the "
+            f"{rewards['runs']} runs agree on labels with kappa {_number(kappa)} only: the "
             "pairs leave the reward open."
         )
     return found
@@ -158,5 +158,5 @@ def _ends(row: Row) -> str:
     return f"{_number(row['value'])} ({_number(row['low'])} to {_number(row['high'])})"
 
 
-def _number(value: float, digits: int = 3) -> str:
-    return f"{value:.{digits}f}"
+def _number(value: float) -> str:
+    return f"{value:.3f}"

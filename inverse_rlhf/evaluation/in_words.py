@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 from scipy.stats import rankdata
 
 from inverse_rlhf.data.tables import both_policies
@@ -28,20 +28,22 @@ def in_words(scores: pd.DataFrame, *, resamples: int, seed: int) -> list[dict[st
         A row an objective whose value is not the same in all texts, those that the recovered reward
         goes with most first: name, more (what a higher value means), recovered and true (value, low
         and high), said (whether the recovered one is worth a word: its interval is without 0, and
-        its size is `WORTH` or more). No rows where the recovered reward is constant; true is None
-        where the true one is.
+        its size is `WORTH` or more). No rows where the recovered reward or all texts are the same;
+        true is None where the true reward is.
     """
     test = both_policies(scores)
     objectives = Objectives()
     values = objectives.transform(test["completion"].tolist(), test["prompt"].tolist()).toarray()
     varied = np.flatnonzero(np.ptp(values, axis=0) > 0) if len(values) else np.array([], int)
+    if not len(varied):
+        return []
     ranks = rankdata(values[:, varied], axis=0)
     prompts, place = np.unique(test["prompt_id"], return_inverse=True)
-    generator = np.random.default_rng([seed, 4])
-    drawn = generator.multinomial(len(prompts), np.full(len(prompts), 1 / len(prompts)), resamples)
-    counts = np.concatenate([np.ones((1, len(test))), drawn[:, place].astype(np.float64)])
+    generator, even = np.random.default_rng([seed, 4]), np.full(len(prompts), 1 / len(prompts))
+    drawn = generator.multinomial(len(prompts), even, resamples)
+    counts = np.concatenate([np.ones((1, len(prompts))), drawn])
     found = {
-        name: _beside(ranks, rankdata(test[f"{column}_reward"]), counts)
+        name: _beside(ranks, rankdata(test[f"{column}_reward"]), place, counts)
         for name, column in (("recovered", "irl"), ("true", "true"))
         if test[f"{column}_reward"].nunique() > 1
     }
@@ -67,14 +69,29 @@ def in_words(scores: pd.DataFrame, *, resamples: int, seed: int) -> list[dict[st
 def _beside(
     ranks: Float[np.ndarray, "texts objectives"],
     reward: Float[np.ndarray, " texts"],
-    counts: Float[np.ndarray, "draws texts"],
+    place: Integer[np.ndarray, " texts"],
+    counts: Float[np.ndarray, "draws prompts"],
 ) -> list[dict[str, float]]:
-    """Correlation of each column with `reward`, of all texts (the first draw), and its interval."""
-    x, y = ranks - ranks.mean(axis=0), reward - reward.mean()
-    total = counts.sum(axis=1, keepdims=True)
-    mean_x, mean_y = counts @ x / total, counts @ y[:, None] / total
-    covariance = counts @ (x * y[:, None]) / total - mean_x * mean_y
-    spread = (counts @ x**2 / total - mean_x**2) * (counts @ y[:, None] ** 2 / total - mean_y**2)
+    """Correlation of each column with `reward` of all texts, which is the first draw's, and its
+    interval.
+
+    Args:
+        place: each text's prompt.
+        counts: how often each prompt is drawn.
+    """
+
+    def summed(values: np.ndarray) -> np.ndarray:
+        """Of each draw."""
+        by_prompt = np.zeros((counts.shape[1], values.shape[1]))
+        np.add.at(by_prompt, place, values)
+        sums: np.ndarray = counts @ by_prompt
+        return sums
+
+    x, y = ranks - ranks.mean(axis=0), (reward - reward.mean())[:, None]
+    total = summed(np.ones_like(y))
+    mean_x, mean_y = summed(x) / total, summed(y) / total
+    covariance = summed(x * y) / total - mean_x * mean_y
+    spread = (summed(x**2) / total - mean_x**2) * (summed(y**2) / total - mean_y**2)
     with np.errstate(invalid="ignore", divide="ignore"):
         draws = covariance / np.sqrt(spread)
     # An objective that few texts have is constant in some draws, which say nothing of it.

@@ -133,6 +133,11 @@ def choose(scores: pd.DataFrame, disagreements: pd.DataFrame, margins: pd.DataFr
     )
 
 
+def drawings_in(folder: Path | str) -> dict[str, str]:
+    """The SVGs of a folder, by their names."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in Path(folder).glob("*.svg")}
+
+
 def write_report(
     path: Path | str,
     results: Results,

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.occlusion import planted_texts
 from inverse_rlhf.evaluation import occlusion
-from inverse_rlhf.evaluation.occlusion import common_words, each_left_out, word_credits
+from inverse_rlhf.evaluation.occlusion import common_words, each_left_out, pieces, word_credits
 from inverse_rlhf.evaluation.scoring import ScoredOnce
 from inverse_rlhf.evaluation.tables import WORD_CREDITS
 from inverse_rlhf.features.text import named_feature
@@ -180,3 +180,14 @@ def test_planted_texts_by_hand() -> None:
     assert found["found"].tolist() == [True, False, False, True, False]
     assert found["rank"].tolist() == [1, 1, 2, 1, 3]
     assert found["times"].tolist() == [1, 1, 2, 2, 1]
+
+
+@pytest.mark.parametrize("completion", COMPLETIONS)
+def test_pieces_are_the_completion_with_its_credits(completion: str) -> None:
+    words = [word for word, _ in each_left_out("About", completion)]
+    credits = {position: float(position) for position in range(len(words)) if position != 1}
+    found = pieces("About", completion, credits)
+    assert "".join(text for text, _ in found) == completion
+    named = [(text, credit) for text, credit in found if credit is not None]
+    assert named == [(words[position], credit) for position, credit in credits.items()]
+    assert all(text for text, _ in found)

@@ -1,0 +1,111 @@
+"""Pieces of pages: what is put in is escaped, numbers read well, drawings stand side by side."""
+
+import re
+
+import pytest
+from markupsafe import escape
+
+from inverse_rlhf.show import page
+from inverse_rlhf.show.page import Cell, Headline, Measured, Piece, Text, clean, inline_svg, number
+
+SVG = (
+    '<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="9pt" viewBox="0 0 9 9" '
+    'xmlns:xlink="http://www.w3.org/1999/xlink"><style>*{color: red}</style>'
+    '<metadata>made by</metadata><script>alert(1)</script><defs><clipPath id="a"><path d="M 0 0"/>'
+    '</clipPath></defs><use xlink:href="#a" clip-path="url(#a)"/></svg>'
+)
+
+
+def rendered(body: str, **content: object) -> str:
+    environment = page._environment()
+    template = '{% import "pieces.html.j2" as page %}' + body
+    return environment.from_string(template).render(**content)
+
+
+def test_drawings_of_one_page_do_not_meet() -> None:
+    one, other = (inline_svg(SVG, name, title="A <b>", description="d") for name in ("one", "two"))
+    ids = re.findall(r' id="([^"]+)"', one + other)
+    assert len(ids) == len(set(ids)) == 6
+    assert 'href="#one-a"' in one
+    assert "url(#two-a)" in other
+    assert "A &lt;b&gt;" in one
+    assert 'aria-labelledby="one-title one-description"' in one
+    assert not re.search("<style|<script|metadata|http|width=", one)
+
+
+@pytest.mark.parametrize(
+    ("value", "signed", "shown"),
+    [
+        (1234.5, False, "1,234.50"),
+        (-0.5, False, "\N{MINUS SIGN}0.50"),
+        (0.5, True, "+0.50"),
+        (-0.001, True, "0.00"),
+        (None, False, "\N{EN DASH}"),
+        (float("nan"), False, "\N{EN DASH}"),
+    ],
+)
+def test_numbers(value: float | None, signed: bool, shown: str) -> None:
+    assert number(value, 2, signed=signed) == shown
+
+
+def test_signs_that_a_page_cannot_hold() -> None:
+    text = clean("a\0b\x1bc\ud800d\u202ee\x85f\n\tg")
+    assert text.encode("utf-8")
+    assert text == "a\u2400b\u241bc\ufffdd\ufffde\ufffdf\n\tg"
+
+
+def test_what_is_put_in_is_escaped() -> None:
+    bad = "<script>alert('1')</script>"
+    text = Text([Piece(bad, 1.0), Piece(bad)], prompt=bad)
+    cells: list[list[str | Cell]] = [[bad, Cell(bad, 1.0, note='"' + bad)]]
+    html = rendered(
+        '{{ page.credited(text) }}{{ page.table(bad, bad, [bad, "b"], cells) }}'
+        "{{ page.warnings([bad]) }}{{ page.answer(bad, bad, bad, [bad]) }}"
+        "{{ page.made(bad, {bad: bad}, {bad: bad}) }}"
+        "{% call page.texts(bad) %}{{ bad }}{% endcall %}",
+        text=text,
+        cells=cells,
+        bad=bad,
+    )
+    assert "<script" not in html
+    assert html.count(str(escape(bad))) >= 15
+
+
+def test_credits_have_a_cue_besides_colour() -> None:
+    text = Text([Piece("good", 2.0), Piece(" "), Piece("so", 0.01), Piece("bad", -0.6)], scale=1.0)
+    assert [text.shade(piece) for piece in text.pieces] == [4, 0, 0, -2]
+    html = rendered("{{ page.credited(text) }}", text=text)
+    assert '<span class="w up s4" title="+2.00">good</span>' in html
+    assert '<span class="w down s2" title="\N{MINUS SIGN}0.60">bad</span>' in html
+    assert "Raises: good +2.00. Lowers: bad \N{MINUS SIGN}0.60." in html
+    style = str(page._inlined("page.css"))
+    assert "underline solid" in style
+    assert "underline wavy" in style
+
+
+def test_empty_and_cut_texts_say_so() -> None:
+    assert "(empty)" in rendered("{{ page.credited(text) }}", text=Text([]))
+    assert "98 more characters" in rendered(
+        "{{ page.credited(text) }}", text=Text([Piece("ab")], cut=98)
+    )
+
+
+def test_headlines_stay_on_their_axis() -> None:
+    figure = Headline("t", "e", [Measured("a", 2.0, -1.0, 3.0, main=True)], 0.5, start=0.4)
+    assert [figure.at(value) for value in (-1.0, 0.4, 0.7, 9.0)] == [
+        "0.00",
+        "0.00",
+        "50.00",
+        "100.00",
+    ]
+    html = rendered("{{ page.headline(figure) }}", figure=figure)
+    assert "\N{MINUS SIGN}1.000 to 3.000" in html
+
+
+def test_the_policy_allows_the_script_and_nothing_else() -> None:
+    html = page._environment().get_template("base.html.j2").render()
+    policy = re.search('Content-Security-Policy" content="([^"]+)"', html)
+    assert policy is not None
+    assert "default-src &#39;none&#39;" in policy[1] or "default-src 'none'" in policy[1]
+    assert page._hash_of("page.js")[1:-1] in policy[1].replace("&#43;", "+")
+    assert "script-src 'unsafe-inline'" not in policy[1]

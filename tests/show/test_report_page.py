@@ -1,0 +1,81 @@
+"""The report in Chromium with the network cut: read, sorted, opened, printed, by anyone."""
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from inverse_rlhf.params import Params
+from inverse_rlhf.rewards.card import RewardCard
+from tests.browser import NARROW, WIDE, Browser
+from tests.show.reports import results, written
+
+
+@pytest.fixture(scope="module")
+def report(params: Params, card: RewardCard, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    (folder / "pairs.parquet").write_bytes(b"pairs")
+    written(results(params.model_dump(), card), folder / "report.html", folder / "pairs.parquet")
+    return folder / "report.html"
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_nobody_is_barred(report: Path, browser: Browser, width: int, dark: bool) -> None:
+    started = time.monotonic()
+    with browser.open(report, width=width, dark=dark) as visit:
+        assert time.monotonic() - started < 10  # 2 on a machine that does nothing else
+        assert visit.overflow() == 0
+        visit.page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true")
+        assert visit.overflow() == 0
+        assert visit.barriers() == []
+        assert (visit.troubles(), visit.asked) == ([], [])
+
+
+def test_tables_are_sorted_by_keyboard(report: Path, browser: Browser) -> None:
+    with browser.open(report) as visit:
+        table = visit.page.locator("table.sortable", has_text="control: length")
+        head = table.locator("thead th").nth(1)
+        values = "rows => rows.map(row => Number(row.cells[1].dataset.order))"
+
+        def column() -> list[float]:
+            read: list[float] = table.locator("tbody tr").evaluate_all(values)
+            return read
+
+        head.locator("button").focus()
+        for key, direction in (("Enter", "ascending"), ("Space", "descending")):
+            visit.page.keyboard.press(key)
+            assert head.get_attribute("aria-sort") == direction
+            assert column() == sorted(column(), reverse=direction == "descending")
+        table.locator("thead th button").first.click()
+        assert head.get_attribute("aria-sort") is None
+        assert not visit.troubles()
+
+
+def test_texts_open_by_keyboard_and_have_a_warning(report: Path, browser: Browser) -> None:
+    with browser.open(report) as visit:
+        texts = visit.page.locator("details.texts").nth(1)
+        assert not texts.locator(".text").first.is_visible()
+        texts.locator("summary").focus()
+        visit.page.keyboard.press("Enter")
+        assert texts.locator(".text").first.is_visible()
+        assert re.search("may be toxic", texts.locator(".caution").inner_text())
+
+
+def test_print_has_what_is_closed(report: Path, browser: Browser) -> None:
+    with browser.open(report) as visit:
+        closed = "document.querySelectorAll('details:not([open])').length"
+        before = visit.page.evaluate(closed)
+        assert before > 5
+        visit.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert visit.page.evaluate(closed) == 0
+        visit.page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert visit.page.evaluate(closed) == before
+
+
+def test_the_first_stop_leads_to_the_content(report: Path, browser: Browser) -> None:
+    with browser.open(report) as visit:
+        visit.page.keyboard.press("Tab")
+        visit.page.keyboard.press("Enter")
+        assert visit.page.evaluate("document.activeElement.id") == "main"
