@@ -18,13 +18,13 @@ from matplotlib.figure import Figure
 from inverse_rlhf.files import atomic
 
 INK = "#1a1a1a"
-"""Of text and axes, and of nothing else: within a page it takes the page's colour of text."""
+"""Of text and axes."""
 # Okabe and Ito's colours for the colour-blind, those that stand out from white and from black.
 BLUE, RED, GREEN, PURPLE, GREY = "#0072b2", "#d55e00", "#009e73", "#b0679b", "#7f7f7f"
 POLICIES: dict[str, dict[str, Any]] = {
     "base": {"color": GREY, "marker": "o", "linestyle": ":", "hatch": ""},
     "rlhf": {"color": BLUE, "marker": "s", "linestyle": "-", "hatch": "//"},
-    "rerl": {"color": RED, "marker": "^", "linestyle": "--", "hatch": ".."},
+    "rerl": {"color": RED, "marker": "^", "linestyle": "--", "hatch": "xx"},
 }
 """How each policy is drawn everywhere."""
 _STYLE: Any = {
@@ -43,14 +43,15 @@ _STYLE: Any = {
         ["text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"], INK
     ),
 }
+_RASTER = 150  # dots per inch of what is a picture within an SVG
 _SVG = "http://www.w3.org/2000/svg"
-_LINK = "{http://www.w3.org/1999/xlink}href"
 # What matplotlib asks of every element of a page, of the figure only, and the font once.
 _ROOT_STYLE = "stroke-linejoin: round; stroke-linecap: butt; font-family: 'DejaVu Sans', sans-serif"
 _FONT = re.compile(r"font-family: [^;]*;?\s*")
 _DECIMALS = re.compile(r"-?\d+\.\d{3,}")
-_REFERENCE = re.compile(r"url\(#([^)]+)\)")
+_REFERENCE = re.compile(r"(?:^|url\()#([^)]+)")
 ElementTree.register_namespace("", _SVG)
+ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 
 
 @contextmanager
@@ -60,38 +61,44 @@ def style() -> Iterator[None]:
         yield
 
 
-def svg_text(figure: Figure, name: str, title: str, *, page: bool = True) -> str:
-    """A figure as an <svg> element, of the same bytes each time.
+def svg_text(figure: Figure, name: str, title: str) -> str:
+    """A figure as an SVG on white, of the same bytes each time.
 
     Args:
-        name: of the figure; its ids begin with it, so that figures of other names can stand in the
-            same page.
+        name: of the figure; ids differ between figures of different names.
         title: what the figure shows, for those who do not see it.
-        page: for within a page: without background, and with text of the page's colour. Otherwise
-            on white, a file of its own.
     """
-    root = ElementTree.fromstring(_written(figure, name, transparent=page))
+    stream = io.BytesIO()
+    with style(), mpl.rc_context({"svg.hashsalt": name}):
+        unsigned = {"Date": None, "Creator": None}
+        figure.savefig(stream, format="svg", dpi=_RASTER, metadata=unsigned)
+    root = ElementTree.fromstring(stream.getvalue())
     _thin(root)
-    _own_ids(root, name)
     root.set("style", _ROOT_STYLE)
     root.set("role", "img")
     root.set("aria-label", title)
-    text = ElementTree.tostring(root, encoding="unicode")
-    return text.replace(INK, "currentColor") if page else text
+    return ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def write_figures(figures: Mapping[str, Figure], titles: Mapping[str, str], folder: Path) -> None:
-    """Write every figure as NAME.png and NAME.svg into a folder, all of them or none.
+def write_figures(
+    figures: Mapping[str, Figure], titles: Mapping[str, str], pictures: Path, drawings: Path
+) -> None:
+    """Write every figure, all of a folder or none.
 
     Args:
         titles: what each figure shows, by its name.
+        pictures: the folder for NAME.png.
+        drawings: the folder for NAME.svg; another one, since `dvc plots` shows a folder whole.
     """
-    with atomic(folder) as temporary:
+    with atomic(pictures) as temporary:
         temporary.mkdir()
         for name, figure in figures.items():
             write_png(figure, temporary / f"{name}.png")
-            svg = svg_text(figure, name, titles[name], page=False)
-            (temporary / f"{name}.svg").write_text(svg + "\n", encoding="utf-8")
+    with atomic(drawings) as temporary:
+        temporary.mkdir()
+        for name, figure in figures.items():
+            svg = svg_text(figure, name, titles[name])
+            (temporary / f"{name}.svg").write_text(svg, encoding="utf-8", newline="\n")
 
 
 def write_png(figure: Figure, path: Path) -> None:
@@ -100,17 +107,11 @@ def write_png(figure: Figure, path: Path) -> None:
         figure.savefig(path, format="png", dpi=120, metadata={"Software": None})
 
 
-def _written(figure: Figure, name: str, *, transparent: bool) -> bytes:
-    stream = io.BytesIO()
-    with style(), mpl.rc_context({"svg.hashsalt": name}):
-        figure.savefig(
-            stream, format="svg", transparent=transparent, metadata={"Date": None, "Creator": None}
-        )
-    return stream.getvalue()
-
-
 def _thin(root: ElementTree.Element) -> None:
-    """Without metadata, indents, the same font at every text, and digits that nobody sees."""
+    """Without metadata, indents, the same font at every text, digits that nobody sees, and ids
+    that nothing refers to.
+    """
+    used: set[str] = set()
     for element in list(root.iter()):
         for child in list(element):
             if child.tag in {f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"}:
@@ -119,24 +120,11 @@ def _thin(root: ElementTree.Element) -> None:
             element.text = None
         element.tail = None
         for key, value in element.attrib.items():
-            if key == "style":
-                value = _FONT.sub("", value)
+            if value.startswith("data:"):
+                continue
+            used.update(_REFERENCE.findall(value))
+            value = _FONT.sub("", value) if key == "style" else value
             element.set(key, _DECIMALS.sub(lambda number: f"{float(number[0]):.2f}", value))
-
-
-def _own_ids(root: ElementTree.Element, name: str) -> None:
-    """Ids that are referred to begin with the figure's name; others go."""
-    used = set()
     for element in root.iter():
-        for key, value in list(element.attrib.items()):
-            if key == _LINK:
-                used.add(value[1:])
-                del element.attrib[key]
-                element.set("href", f"#{name}-{value[1:]}")
-            elif "url(#" in value:
-                used.update(_REFERENCE.findall(value))
-                element.set(key, _REFERENCE.sub(rf"url(#{name}-\1)", value))
-    for element in root.iter():
-        identity = element.attrib.pop("id", None)
-        if identity in used:
-            element.set("id", f"{name}-{identity}")
+        if element.attrib.get("id") not in used:
+            element.attrib.pop("id", None)
