@@ -33,7 +33,14 @@ from inverse_rlhf.parquet import read_table, write_table
 from inverse_rlhf.rewards.card import RewardCard
 from inverse_rlhf.rewards.recovered import load_irl_reward, read_card
 from inverse_rlhf.show import closing
-from inverse_rlhf.show.figures import confusion_points, draw_figures, roc_points
+from inverse_rlhf.show.drawing import write_figures
+from inverse_rlhf.show.figures import (
+    TITLES,
+    Measured,
+    confusion_points,
+    draw_figures,
+    roc_points,
+)
 
 POLICIES = {
     "base": Path("models/base"),
@@ -107,7 +114,7 @@ def main(params: StageParams) -> list[str]:
     for path, (table, schema) in tables.items():
         write_table(table, path, schema)
     cuts = {"threshold": card.thresholds[threshold], "cut": cut}
-    draw_figures(
+    known = Measured(
         scores,
         runs,
         rewards,
@@ -115,10 +122,13 @@ def main(params: StageParams) -> list[str]:
         curves,
         correlations,
         beside_control(margins, by_kind),
+        ngrams,
+        explanation["surrogate_r2"],
         card.run,
-        "metrics/figures",
         **cuts,
+        preferences=by_kind["fit"].test_preferences() if card.method == "bayes" else None,
     )
+    write_figures(draw_figures(known), TITLES, Path("metrics/figures"), Path("metrics/drawings"))
     write_csv(roc_points(scores, cut), "metrics/curves/roc.csv")
     write_csv(confusion_points(scores, **cuts), "metrics/curves/confusion.csv")
     write_json(rewards, "metrics/reward.json")
