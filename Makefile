@@ -29,10 +29,17 @@ lint: install  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-install: $(VENV)/.installed  ## the packages, into .venv
+install: $(VENV)/.installed .dvc/plots.html  ## the packages, into .venv, and the page of dvc plots
 
 # They pin every version, so that unchanged files need no new installation.
 $(VENV)/.installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --requirement requirements-dev.txt
 	touch $@
+
+# The page of `dvc plots`, scripts inside: DVC's own loads them from the network. DVC is told in
+# .dvc/config.local, here and not in git, since it fails where the page it is told of is missing.
+.dvc/plots.html: $(VENV)/.installed inverse_rlhf/show/plots_page.py inverse_rlhf/show/templates/plots.html
+	$(BIN)/python -m inverse_rlhf.show.plots_page $@
+	$(BIN)/dvc config --local plots.html_template plots.html
+	$(BIN)/dvc --cd organisms config --local plots.html_template ../../.dvc/plots.html

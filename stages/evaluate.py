@@ -34,7 +34,14 @@ from inverse_rlhf.parquet import read_table, write_table
 from inverse_rlhf.rewards.card import RewardCard
 from inverse_rlhf.rewards.recovered import load_irl_reward, read_card
 from inverse_rlhf.show import closing
-from inverse_rlhf.show.figures import confusion_points, draw_figures, roc_points
+from inverse_rlhf.show.drawing import write_figures
+from inverse_rlhf.show.figures import (
+    TITLES,
+    Measured,
+    confusion_points,
+    draw_figures,
+    roc_points,
+)
 from inverse_rlhf.show.report import Results, choose, drawings_in, write_report
 
 POLICIES = {
@@ -110,7 +117,7 @@ def main(params: Params) -> list[str]:
     for path, (table, schema) in tables.items():
         write_table(table, path, schema)
     cuts = {"threshold": card.thresholds[threshold], "cut": cut}
-    draw_figures(
+    known = Measured(
         scores,
         runs,
         rewards,
@@ -118,10 +125,13 @@ def main(params: Params) -> list[str]:
         curves,
         correlations,
         beside_control(margins, by_kind),
+        ngrams,
+        explanation["surrogate_r2"],
         card.run,
-        "metrics/figures",
         **cuts,
+        preferences=by_kind["fit"].test_preferences() if card.method == "bayes" else None,
     )
+    write_figures(draw_figures(known), TITLES, Path("metrics/figures"), Path("metrics/drawings"))
     write_csv(roc_points(scores, cut), "metrics/curves/roc.csv")
     write_csv(confusion_points(scores, **cuts), "metrics/curves/confusion.csv")
     write_json(rewards, "metrics/reward.json")
@@ -146,7 +156,7 @@ def main(params: Params) -> list[str]:
         ),
         chosen,
         word_credits(chosen.rows(), scored.irl_reward),
-        figures=drawings_in("metrics/figures"),
+        figures=drawings_in("metrics/drawings"),
         versions=read_json("data/inputs/versions.json"),
         data=READ,
     )

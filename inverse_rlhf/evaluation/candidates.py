@@ -6,6 +6,7 @@ from itertools import starmap
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from inverse_rlhf.data.tables import completions_of
 from inverse_rlhf.features.words import words
@@ -65,6 +66,17 @@ class Rewards:
         test = self._standardised.loc["test"]
         base, aligned = (pd.DataFrame(test.loc[source]) for source in BOTH)
         return aligned - base
+
+    def test_preferences(self) -> np.ndarray:
+        """Probabilities by Bradley-Terry that the aligned texts of test pairs are preferred.
+
+        Returns:
+            (pairs,), averaged over runs; of draws from a posterior, what it predicts.
+        """
+        test = self._raw.loc["test"]
+        base, aligned = (pd.DataFrame(test.loc[source]) for source in BOTH)
+        chances: np.ndarray = expit((aligned - base).to_numpy(np.float64)).mean(axis=1)
+        return chances
 
     def spread_on_test(self) -> np.ndarray:
         """Standard deviation over runs of the standardised rewards, (texts,), as `on_test`."""

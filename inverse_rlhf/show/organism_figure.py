@@ -9,20 +9,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from inverse_rlhf.files import atomic
+from inverse_rlhf.show.drawing import BLUE, GREEN, GREY, RED, style, write_png
 
 METHOD_NAMES = {
     "audit": "audit",
     "t_test": "t-tests of objectives",
     "log_odds": "log-odds of words",
 }
-_COLOURS = {"audit": "#0072b2", "t_test": "#e69f00", "log_odds": "#7f7f7f"}
-_STYLE: Any = {
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
+# Bars and lines are told apart without colour too.
+_LOOKS: dict[str, dict[str, Any]] = {
+    "audit": {"color": BLUE},
+    "t_test": {"color": RED, "hatch": "//"},
+    "log_odds": {"color": GREY, "hatch": "xx"},
 }
+_MARKERS = "osD^vPX*"
 
 
 def draw_organisms(summary: dict[str, Any], path: Path | str) -> None:
@@ -31,25 +31,25 @@ def draw_organisms(summary: dict[str, Any], path: Path | str) -> None:
     Args:
         summary: see `summary_of` of organisms.
     """
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(13.5, 4.4), layout="constrained")
+    with style(), mpl.rc_context({"font.size": 9}):
+        figure = Figure(figsize=(13.5, 4.4))
         axes = figure.subplots(1, 3, width_ratios=[1.4, 1, 1.1])
         _kinds(axes[0], summary)
         _power(axes[1], summary["power"])
         _methods(axes[2], summary["methods"])
-        with atomic(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=150, metadata={"Software": None})
+    with atomic(path) as temporary:
+        write_png(figure, temporary)
 
 
 def _kinds(axes: Axes, summary: dict[str, Any]) -> None:
     kinds = [name for name in summary["kinds"] if name not in ("single", "all")]
-    shown = {
-        "recall": ("planted ones found", "#0072b2"),
-        "precision_of_main": ("of main objectives, right", "#009e73"),
-        "precision": ("of all that is found, right", "#a6dba0"),
+    shown: dict[str, tuple[str, dict[str, Any]]] = {
+        "recall": ("planted ones found", {"color": BLUE}),
+        "precision_of_main": ("of main objectives, right", {"color": GREEN, "hatch": "//"}),
+        "precision": ("of all that is found, right", {"color": "#a6dba0", "hatch": "xx"}),
     }
     places = np.arange(len(kinds))
-    for shift, (key, (label, colour)) in zip((-0.27, 0, 0.27), shown.items(), strict=True):
+    for shift, (key, (label, look)) in zip((-0.27, 0, 0.27), shown.items(), strict=True):
         known = [i for i, kind in enumerate(kinds) if summary["kinds"][kind][key]]
         rates = [summary["kinds"][kinds[i]][key] for i in known]
         medians = np.array([rate["median"] for rate in rates])
@@ -58,7 +58,7 @@ def _kinds(axes: Axes, summary: dict[str, Any]) -> None:
             [rate["max"] for rate in rates] - medians,
         ]
         at = places[known] + shift
-        axes.bar(at, medians, 0.26, color=colour, label=label)
+        axes.bar(at, medians, 0.26, label=label, edgecolor="white", **look)
         axes.errorbar(at, medians, ranges, fmt="none", ecolor="black", elinewidth=1, capsize=2)
     labels = [f"{kind} ({summary['kinds'][kind]['plants']})" for kind in kinds]
     axes.set_xticks(places, labels, rotation=20, ha="right")
@@ -78,7 +78,8 @@ def _power(axes: Axes, power: list[dict[str, Any]]) -> None:
     colours = mpl.colormaps["viridis"](np.linspace(0.85, 0, len(bins)))
     # Else curves at 1 hide each other.
     shifts = 1.06 ** (np.arange(len(bins)) - (len(bins) - 1) / 2)
-    for (low, high), colour, shift in zip(bins, colours, shifts, strict=True):
+    markers = [_MARKERS[place % len(_MARKERS)] for place in range(len(bins))]
+    for (low, high), colour, marker, shift in zip(bins, colours, markers, shifts, strict=True):
         rows = sorted((row for row in power if row["kl_from"] == low), key=lambda row: row["pairs"])
         label = f"{low:g} to {high:g} nats" if np.isfinite(high) else f"{low:g} nats or more"
         pairs, recall = ([row[key] for row in rows] for key in ("pairs", "recall"))
@@ -87,7 +88,7 @@ def _power(axes: Axes, power: list[dict[str, Any]]) -> None:
             np.array(pairs) * shift,
             recall,
             [recall - lows, highs - recall],
-            fmt="o-",
+            fmt=f"{marker}-",
             color=colour,
             elinewidth=0.8,
             capsize=2,
@@ -117,7 +118,8 @@ def _methods(axes: Axes, methods: dict[str, Any]) -> None:
         medians = [(rates[key] or {"median": np.nan})["median"] for key in keys]
         nulls = f"finds something in {rates['nulls_with_findings']} of {rates['nulls']} nulls"
         label = f"{METHOD_NAMES[method]} ({nulls})"
-        axes.bar(places + shift, medians, 0.26, color=_COLOURS[method], label=label)
+        look = {"edgecolor": "white"} | _LOOKS[method]
+        axes.bar(places + shift, medians, 0.26, label=label, **look)
     axes.set_xticks(places, list(keys.values()))
     axes.set_ylim(0, 1.02)
     axes.set_title("Beside what one would do otherwise,\non the same pairs")

@@ -76,3 +76,11 @@ def test_margins_beside_the_control(margins: pd.DataFrame, by_kind: dict[str, Re
     assert found["recovered"].tolist() == [-0.5, 0.0, 2.0, 3.0]
     assert found["shuffled"].tolist() == [8.0, -2.0, 12.0, 0.0]
     assert list(beside_control(margins, {"fit": by_kind["fit"]})) == ["recovered"]
+
+
+def test_preferences_are_means_of_each_runs_chances(by_kind: dict[str, Rewards]) -> None:
+    """Of differences as they are: 2 and -3 times those of the exported reward."""
+    differences = np.array(ALIGNED) - BASE
+    chances = [1 / (1 + np.exp(-scale * differences)) for scale in (2.0, -3.0)]
+    found = by_kind["fit"].test_preferences()
+    np.testing.assert_allclose(found, np.mean(chances, axis=0))

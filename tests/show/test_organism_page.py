@@ -256,7 +256,7 @@ def test_the_figure_shows_rates(
     heights = [patch.get_height() for patch in kinds.patches]
     recall, of_main, precision = [1, 1, 0.5], [1, 1, 1], [1, 1, 0.5]
     assert heights == pytest.approx(recall + of_main + precision)
-    assert "something found in 1 of 6" in kinds.get_title()
+    assert "something found in 1 of 6" in kinds.get_title(loc="left")
     curves = [curve for curve in power.containers if isinstance(curve, ErrorbarContainer)]
     assert [curve.get_label() for curve in curves] == ["0.3 to 1 nats (1)", "1 to 3 nats (1)"]
     near, far = (np.asarray(curve.lines[0].get_xydata()) for curve in curves)
