@@ -1,5 +1,6 @@
 """Tiny models and settings that the tests share; everything is made here, nothing is fetched."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from inverse_rlhf.models.checkpoints import Model, load
 from inverse_rlhf.models.scratch import train_classifier, train_policy
 from inverse_rlhf.params import Params, parse_params, read_yaml
 from inverse_rlhf.rewards.card import RewardCard
+from tests.browser import Browser, browsing
 
 ROOT = Path(__file__).parent.parent
 TINY: dict[str, Any] = {"vocab_size": 512, "hidden_size": 32, "layers": 2, "heads": 2, "epochs": 1}
@@ -25,6 +27,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Of a module's tests: while it is open no other event loop can run in this thread."""
+    with browsing() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")
