@@ -185,8 +185,8 @@ def credit_words(
         found = list(each_left_out(before, beginning))
     if len(beginning) < len(completion):
         note = (
-            f"Credited are the first {len(found)} words, as if the completion ended behind them: "
-            "each takes a reading of the text without it."
+            f"Words are credited in the first {len(beginning):,} characters, as if the completion "
+            "ended there: each takes a reading of the text without it."
         )
     read = [number for number, (_, rest) in enumerate(found) if rest.strip()]
     values = score([before + beginning, *(found[number][1] for number in read)])
@@ -252,4 +252,3 @@ def objective_rows(
         ],
         "absent": len(names) - len(order),
     }
-

@@ -1,6 +1,6 @@
 """An audit's folder: the recovered reward as a weighted sum of named objectives."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,23 +44,21 @@ class AuditedReward:
         self._folder, self._reward = folder, ObjectiveReward.load(folder / "reward.json")
         columns = ["category", "name", "weight", "low", "high", "found", "main"]
         table = read_table(folder / "objectives.parquet", FOUND_OBJECTIVES, columns)
-        table = table[table["category"].isna()].set_index("name")
-        if not _alike(self._reward.weights, table["weight"].to_dict()):  # type: ignore[arg-type]
+        table = table[table["category"].isna()]
+        if not _alike(
+            self._reward.weights, dict(zip(table["name"], table["weight"].tolist(), strict=True))
+        ):
             raise UserError(
                 f"{folder}: reward.json and objectives.parquet are of different audits: audit again"
             )
-        self._remarks = {
-            str(row.Index): f"{_found(row.found, row.main)}: "
-            f"{number(row.weight, 2, signed=True)} ({interval(row.low, row.high, 2)})"
-            for row in table.itertuples()
-        }
+        self._remarks = {str(row["name"]): _remark(row) for row in table.to_dict("records")}
 
     @property
     def front(self) -> Front:
         """What its page says."""
         return Front(
             title="Explorer of an audit's reward",
-            question="What does the recovered reward make of a completion, and by which objectives?",
+            question="What does the recovered reward make of a completion, and by which objective?",
             facts={
                 "Recovered reward R̂": f"{self._folder}: nats of log π_aligned / π_base, a weighted "
                 f"sum of {len(self._reward.weights)} objectives; it compares completions of the "
@@ -104,9 +102,7 @@ class AuditedReward:
             for completion in asked.completions
         ]
         notes = [[words.note] if words.note else [] for words in credited]
-        objectives = objective_rows(
-            asked.completions, prompts, self._reward.weights, self._remarks
-        )
+        objectives = objective_rows(asked.completions, prompts, self._reward.weights, self._remarks)
         return scored(rows, notes, credited, objectives, self._reward.std)
 
     def sample(self, asked: SamplesAsked) -> dict[str, Any]:
@@ -121,5 +117,8 @@ def _alike(weights: dict[str, float], table: dict[str, float]) -> bool:
     )
 
 
-def _found(found: bool, main: bool) -> str:
-    return ("found" if main else "found, minor") if found else "not found"
+def _remark(row: Mapping[Hashable, Any]) -> str:
+    """What an audit says of an objective: found or not, and its weight with the interval."""
+    found = ("found" if row["main"] else "found, minor") if row["found"] else "not found"
+    ends = interval(row["low"], row["high"], 2)
+    return f"{number(row['weight'], 2, signed=True)} ({ends}), {found}"

@@ -244,7 +244,8 @@ class ClosedLoop:
                     ],
                 }
             )
-        return {"prompt": prompt, "known": prompt_id != _UNKNOWN_PROMPT, "policies": policies}
+        known = prompt_id != _UNKNOWN_PROMPT and asked.seed == self._params.seed
+        return {"prompt": prompt, "known": known, "policies": policies}
 
     def _policy(self, name: str) -> Model:
         if name not in self._policies:

@@ -40,8 +40,8 @@ def check_made(project: Path, stages: tuple[str, ...], outs: tuple[str, ...]) ->
     for stage in stages[:-1]:
         for key, then, now in _changed(locked[stage].get("params", {}), content):
             raise UserError(
-                f"{key} is {now} in params.yaml, but stage {stage} ran with {then}: {_MAKE}, or set "
-                "it back"
+                f"{key} is {now} in params.yaml, but stage {stage} ran with {then}: {_MAKE}, or "
+                "set it back"
             )
     made = {out["path"]: out for stage in stages for out in locked[stage].get("outs", [])}
     for stage in stages:

@@ -10,6 +10,7 @@ bring JSON, which no form can send. No file is served.
 """
 
 import json
+import re
 import socketserver
 import sys
 import threading
@@ -27,7 +28,8 @@ from inverse_rlhf.explore.answers import LONGEST, MOST, SamplesAsked, Subject, T
 from inverse_rlhf.show.page import render
 
 _LOOPBACK = "127.0.0.1"
-_HOSTS = {_LOOPBACK, "localhost"}  # at any port: it may be forwarded to another machine's
+# At any port: it may be forwarded from another machine.
+_HOST = re.compile(r"(127\.0\.0\.1|localhost)(:\d{1,5})?")
 _LARGEST = 16 * 2**20  # bytes of a request
 _PATIENCE = 20.0  # seconds that a question waits for one that is being answered
 _HEADERS = {
@@ -161,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _check_sender(self) -> None:
         hosts = self.headers.get_all("Host", [])
-        if len(hosts) != 1 or hosts[0].rpartition(":")[0] not in _HOSTS and hosts[0] not in _HOSTS:
+        if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
             raise _Refused(HTTPStatus.FORBIDDEN, "the page is at 127.0.0.1 or localhost only")
         origins = self.headers.get_all("Origin", [])
         if any(origin != f"http://{hosts[0]}" for origin in origins):
@@ -188,9 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _refuse(self, refused: _Refused) -> None:
         self._send_json(refused.status, {"error": str(refused)})
 
-    def send_error(
-        self, code: int, message: str | None = None, explain: str | None = None
-    ) -> None:
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What the base class refuses: one line, too."""
         line = message or HTTPStatus(code).phrase
         self._send_json(HTTPStatus(code), {"error": line})

@@ -145,6 +145,15 @@
     ask("/sample", question, "The policies write…", showSamples);
   };
 
+  // What was asked last stands below the form, and as much of it in view as leaves the form there.
+  const reveal = (id) => {
+    const section = at(id);
+    section.hidden = false;
+    form.after(section);
+    (section.querySelector("tbody tr, .policies > div") || section)
+      .scrollIntoView({ block: "nearest" });
+  };
+
   const showScores = (answer) => {
     const columns = [...document.querySelectorAll("#results thead th[scope=col]")]
       .slice(1).map((head) => head.textContent);
@@ -157,7 +166,7 @@
     at("texts").replaceChildren(...answer.texts.map((text, place) =>
       shownText(text, answer.notes[place], place)));
     showObjectives(answer.objectives, answer.rows.length);
-    at("results").hidden = false;
+    reveal("results");
     const first = Object.entries(answer.rows[0])[0].join(" ");
     const count = answer.rows.length;
     return count === 1 ? `Scored: ${first}.` : `Scored ${count} completions; the first: ${first}.`;
@@ -215,30 +224,31 @@
     note.textContent = `Measured in ${note.dataset.reads}. ` +
       (weighed ? "Part: the value times its weight, in the units of R̂; the greatest come first. " : "") +
       `The other ${objectives.absent} are 0.`;
-    const heads = ["Objective", "Higher is", "Unit", ...(weighed ? ["Weight"] : [])];
+    const heads = ["Objective"];
     for (let place = 1; place <= count; place += 1) {
       const which = count > 1 ? ` of ${place}` : "";
       heads.push(`Value${which}`, ...(weighed ? [`Part${which}`] : []));
     }
+    heads.push(...(weighed ? ["Weight"] : []), "Higher is", "Unit");
     at("objectives-head").replaceChildren(
-      ...heads.map((name) => make("th", name, { scope: "col" })));
+      ...heads.map((name) => make("th", name, {
+        scope: "col", class: /^(Value|Part)/.test(name) ? "n" : "" })));
     at("objectives").replaceChildren(...objectives.rows.map((row) => {
       const line = make("tr");
-      line.append(make("th", row.name, { scope: "row" }), make("td", row.more),
-                  make("td", row.unit));
-      if (weighed) line.append(make("td", row.remark));
+      line.append(make("th", row.name, { scope: "row" }));
       row.values.forEach((value, place) => {
         line.append(make("td", value.toFixed(2).replace("-", "−"), { class: "n" }));
         if (weighed) line.append(make("td", signed(row.parts[place], 2), { class: "n" }));
       });
+      if (weighed) line.append(make("td", row.remark));
+      line.append(make("td", row.more), make("td", row.unit));
       return line;
     }));
   };
 
   const showSamples = (answer) => {
-    at("samples-note").textContent = (answer.known
-      ? "This prompt is one of the pipeline's: with its seed these are the pipeline's completions, but for rounding."
-      : "") + " Texts as models wrote them, unedited.";
+    at("samples-note").textContent = "Texts as models wrote them, unedited." + (answer.known
+      ? " Of this prompt the pipeline draws the same with this seed, but for rounding." : "");
     at("policies").replaceChildren(...answer.policies.map(({ name, completions }) => {
       const box = make("div");
       box.append(make("h3", name));
@@ -262,7 +272,7 @@
       }
       return box;
     }));
-    at("samples").hidden = false;
+    reveal("samples");
     const count = answer.policies.reduce((sum, { completions }) => sum + completions.length, 0);
     return `${count} completions by ${answer.policies.length} policies, below.`;
   };
