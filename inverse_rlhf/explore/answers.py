@@ -72,7 +72,7 @@ class Front:
         title: of the page.
         question: that it answers.
         facts: of what is explored, by their names.
-        columns: of the table of scores, with what each means.
+        measures: of a completion, and what each means.
         unit: of word credits.
         reads: what the named objectives are measured in.
         policies: what is sampled, and how; None: there are none.
@@ -82,7 +82,7 @@ class Front:
     title: str
     question: str
     facts: Mapping[str, str]
-    columns: Mapping[str, str]
+    measures: Mapping[str, str]
     unit: str
     reads: str
     policies: str | None = None
@@ -120,7 +120,7 @@ def scored(
     """The answer to `TextsAsked`, as JSON.
 
     Args:
-        rows: of each completion, by the columns of the table of scores.
+        rows: of each completion, by measure.
         notes: on how each was read.
         credited: words with credits.
         std: of the reward, in the units of the credits.
@@ -140,7 +140,7 @@ class Credited:
     """A completion with the credits of its first words.
 
     Attributes:
-        prompt: what it goes on from.
+        prompt: what it goes on from; empty where it is read by itself.
         pieces: which together are its beginning.
         left: characters behind them.
         note: what was left out; None: nothing.
@@ -171,13 +171,13 @@ def credit_words(
 
     Args:
         score: rewards, (texts,).
-        joined: whether the texts that it reads begin with the prompt.
+        joined: whether the texts that it reads begin with the prompt; if not it is not shown.
     """
     beginning, note = completion[:_READ], None
     if len(prompt) > _READ:
         note = f"Words are not credited: the prompt has more than {_READ:,} characters."
         return Credited(prompt, [Piece(beginning)], len(completion) - len(beginning), note)
-    before = prompt if joined else ""
+    before = prompt = prompt if joined else ""
     found = list(islice(each_left_out(before, beginning), CREDITED + 1))
     ends = _ends(beginning, [word for word, _ in found])
     if len(found) > CREDITED:
@@ -222,21 +222,25 @@ def objective_rows(
     texts: Sequence[str],
     prompts: Sequence[str] | None,
     weights: Mapping[str, float],
+    sizes: Mapping[str, float],
     remarks: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The named objectives of texts, as JSON: those that a text has anything of, the most weighty
-    first.
+    """The named objectives of texts, as JSON: those that a text has anything of. Where the reward
+    weighs them, those first that tell the texts most apart; of one text, that are weighed most.
 
     Args:
         prompts: see `Objectives.transform`.
         weights: for a unit of each objective, in the reward; empty where it weighs none.
+        sizes: of the weights, in whatever unit they compare.
         remarks: on the weights of objectives.
     """
     values = Objectives().transform(texts, prompts).toarray()
     names = list(OBJECTIVES)
+    parts = values * [weights.get(name, 0.0) for name in names]
+    apart = np.ptp(parts, axis=0)
     order = sorted(
-        (n for n in range(len(names)) if values[:, n].any()),
-        key=lambda n: -float(np.abs(values[:, n] * weights.get(names[n], 0.0)).max()),
+        np.flatnonzero(values.any(axis=0)).tolist(),
+        key=lambda n: (-float(apart[n]), -sizes.get(names[n], 0.0)),
     )
     return {
         "rows": [
@@ -245,7 +249,7 @@ def objective_rows(
                 "more": OBJECTIVES[names[n]].more,
                 "unit": OBJECTIVES[names[n]].unit,
                 "values": values[:, n].tolist(),
-                "parts": (values[:, n] * weights.get(names[n], 0.0)).tolist() if weights else [],
+                "parts": parts[:, n].tolist() if weights else [],
                 "remark": remarks.get(names[n], ""),
             }
             for n in order

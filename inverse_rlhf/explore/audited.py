@@ -51,6 +51,7 @@ class AuditedReward:
             raise UserError(
                 f"{folder}: reward.json and objectives.parquet are of different audits: audit again"
             )
+        self._sizes = {str(row["name"]): abs(row["weight"]) for row in table.to_dict("records")}
         self._remarks = {str(row["name"]): _remark(row) for row in table.to_dict("records")}
 
     @property
@@ -66,7 +67,7 @@ class AuditedReward:
                 "Not known here": "a true reward and a threshold; what single runs make of a text, "
                 "as an audit keeps the median of their weights (with 95 % intervals, below)",
             },
-            columns={
+            measures={
                 "R̂": "recovered reward, in nats",
                 "Standardised": "in standard deviations from the mean of the completions that it "
                 "was fitted on",
@@ -102,7 +103,9 @@ class AuditedReward:
             for completion in asked.completions
         ]
         notes = [[words.note] if words.note else [] for words in credited]
-        objectives = objective_rows(asked.completions, prompts, self._reward.weights, self._remarks)
+        objectives = objective_rows(
+            asked.completions, prompts, self._reward.weights, self._sizes, self._remarks
+        )
         return scored(rows, notes, credited, objectives, self._reward.std)
 
     def sample(self, asked: SamplesAsked) -> dict[str, Any]:

@@ -124,7 +124,7 @@ class ClosedLoop:
                 "True reward R*": f"{_sum_of(planted)}; a text below {number(self._true_cut)} is "
                 f"{self._low}",
             },
-            columns={
+            measures={
                 "R̂": "recovered reward",
                 "Standardised": "R̂ in standard deviations from the mean of the completions that it "
                 "was fitted on",
@@ -160,7 +160,8 @@ class ClosedLoop:
         ]
         rows = self._rows(rewards, self._true.score(texts), spreads)
         weights = self._reward.text.part_weights() if self._reward.text is not None else {}
-        objectives = objective_rows(texts, None, weights, {})
+        remarks = {name: number(weight, 3, signed=True) for name, weight in weights.items()}
+        objectives = objective_rows(texts, None, weights, {}, remarks)
         return scored(rows, notes, credited, objectives, self._card.std)
 
     def _rows(

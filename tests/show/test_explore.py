@@ -289,13 +289,28 @@ def test_words_that_run_into_each_other_are_parted_and_it_is_said():
 
 
 def test_objectives_that_weigh_most_come_first():
-    found = objective_rows(["You idiot, please!"], None, {"politeness": 2.0, "commas": 0.1}, {})
+    weights, sizes = {"politeness": 2.0, "commas": 0.1}, {"politeness": 0.3, "commas": 0.2}
+    found = objective_rows(["You idiot, please!"], None, weights, sizes, {"commas": "minor"})
     names = [row["name"] for row in found["rows"]]
     assert names[:2] == ["politeness", "commas"]
     assert "insults" in names
     assert "emoji" not in names
     assert found["rows"][0]["parts"] == pytest.approx([2 * np.log(2)])
+    assert found["rows"][1]["remark"] == "minor"
     assert len(names) + found["absent"] == 59
+
+
+def test_of_several_texts_what_tells_them_apart_comes_first():
+    weights, sizes = {"politeness": 2.0, "commas": 0.1}, {"politeness": 0.3, "commas": 0.2}
+    texts = ["Please, do", "Please do"]
+    found = objective_rows(texts, None, weights, sizes, {})
+    assert [row["name"] for row in found["rows"]][:2] == ["commas", "politeness"]
+
+
+def test_a_prompt_that_is_not_read_with_the_completion_is_not_shown_before_it():
+    found = credit_words("A table?", "Yes it is", lengths, joined=False)
+    assert found.shown(1.0)["prompt"] == ""
+    assert [piece.credit for piece in found.pieces if piece.credit] == [4.0, 3.0, 3.0]
 
 
 @pytest.fixture

@@ -155,20 +155,20 @@
   };
 
   const showScores = (answer) => {
-    const columns = [...document.querySelectorAll("#results thead th[scope=col]")]
-      .slice(1).map((head) => head.textContent);
-    at("rows").replaceChildren(...answer.rows.map((row, place) => {
+    const count = answer.rows.length, names = answer.rows.map((_, n) => `Completion ${n + 1}`);
+    at("rows-head").replaceChildren(make("td"),
+      ...names.map((name) => make("th", name, { scope: "col" })));
+    at("rows").replaceChildren(...Object.keys(answer.rows[0]).map((measure) => {
       const line = make("tr");
-      line.append(make("th", String(place + 1), { scope: "row" }));
-      for (const name of columns) if (name in row) line.append(make("td", row[name]));
+      line.append(make("th", measure, { scope: "row" }),
+                  ...answer.rows.map((row) => make("td", row[measure])));
       return line;
     }));
     at("texts").replaceChildren(...answer.texts.map((text, place) =>
       shownText(text, answer.notes[place], place)));
-    showObjectives(answer.objectives, answer.rows.length);
+    showObjectives(answer.objectives, count);
     reveal("results");
     const first = Object.entries(answer.rows[0])[0].join(" ");
-    const count = answer.rows.length;
     return count === 1 ? `Scored: ${first}.` : `Scored ${count} completions; the first: ${first}.`;
   };
 
@@ -222,7 +222,7 @@
     const weighed = objectives.rows.some((row) => row.parts.length);
     const note = at("objectives-note");
     note.textContent = `Measured in ${note.dataset.reads}. ` +
-      (weighed ? "Part: the value times its weight, in the units of R̂; the greatest come first. " : "") +
+      (weighed ? "Part: the value times its weight; the parts sum up to R̂, in which only differences between completions of a prompt count. " : "") +
       `The other ${objectives.absent} are 0.`;
     const heads = ["Objective"];
     for (let place = 1; place <= count; place += 1) {
@@ -240,7 +240,7 @@
         line.append(make("td", value.toFixed(2).replace("-", "−"), { class: "n" }));
         if (weighed) line.append(make("td", signed(row.parts[place], 2), { class: "n" }));
       });
-      if (weighed) line.append(make("td", row.remark));
+      if (weighed) line.append(make("td", row.remark, { class: "weight" }));
       line.append(make("td", row.more), make("td", row.unit));
       return line;
     }));
