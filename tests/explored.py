@@ -51,10 +51,9 @@ _STAGES = {
 def served(subject: Subject) -> Iterator[Explorer]:
     """A server that answers for a subject."""
     with Explorer(0) as server:
-        thread = threading.Thread(target=server.serve, args=(subject,))
+        server.show(subject)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
-        while not server.page:
-            thread.join(0.01)
         try:
             yield server
         finally:

@@ -33,8 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from inverse_rlhf.explore.server import Explorer  # late: it takes a while
 
         with Explorer(options.port) as server, _subject(options.folder) as subject:
-            say(f"explore: {server.address} (Ctrl-C ends it)")
-            server.serve(subject)
+            server.show(subject)
+            with contextlib.suppress(KeyboardInterrupt):
+                say(f"explore: {server.address} (Ctrl-C ends it)")
+                server.serve_forever()
         say("explore: ended")
 
 

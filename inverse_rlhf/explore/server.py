@@ -16,7 +16,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -44,7 +43,7 @@ _HEADERS = {
 
 
 class Explorer(ThreadingHTTPServer):
-    """A server that has its port and, from `serve` on, a subject.
+    """A server that has its port and, from `show` on, a subject.
 
     Args:
         port: 0: any that is free.
@@ -79,16 +78,14 @@ class Explorer(ThreadingHTTPServer):
         """Of the page."""
         return f"http://{_LOOPBACK}:{self.server_port}/"
 
-    def serve(self, subject: Subject) -> None:
-        """Answer until Ctrl-C."""
+    def show(self, subject: Subject) -> None:
+        """Have the page and its questions be about a subject."""
         front = subject.front
         self.page = render("explorer.html.j2", front=front, longest=LONGEST, most=MOST).encode()
         self._asked = {
             "/score": (TextsAsked, subject.score),
             "/sample": (SamplesAsked, subject.sample),
         }
-        with suppress(KeyboardInterrupt):
-            self.serve_forever()
 
     def answer(self, path: str, body: bytes) -> dict[str, Any]:
         """The answer to a question, or what is wrong with it as its `error`.
