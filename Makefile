@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # Stages run as `python -m stages.NAME`: it has to be the python of .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help repro audit organisms push-verified test lint install
+.PHONY: help repro audit organisms explore push-verified test lint install
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -17,6 +17,9 @@ audit: install  ## install, then run the audits of audit/params.yaml
 
 organisms: install  ## install, then train, audit and count model organisms: hours
 	$(BIN)/dvc --cd organisms repro
+
+explore: install  ## a page on this machine: what the recovered reward makes of texts of yours
+	$(BIN)/python -m inverse_rlhf.explore
 
 push-verified: install  ## dvc push, and see that every object has arrived whole
 	$(BIN)/python -m inverse_rlhf.push

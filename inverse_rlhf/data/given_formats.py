@@ -20,7 +20,6 @@ base_log_ratio and aligned_log_ratio; in two files score or preference.
 
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -207,7 +206,7 @@ def _answers(file: GivenFile, side: str) -> pd.DataFrame:
 
 
 def _refuse_alike(
-    first: GivenFile, second: GivenFile, ones: Mapping[str, Any], others: Mapping[str, Any]
+    first: GivenFile, second: GivenFile, ones: dict[str, None], others: dict[str, None]
 ) -> None:
     """Refuse prompts of one file only that the other has but for white space or how it is encoded.
 
@@ -243,7 +242,7 @@ def from_two_files(first: GivenFile, second: GivenFile) -> pd.DataFrame:
     """
     base, aligned = _answers(first, "base"), _answers(second, "aligned")
     rows = [side.groupby("prompt", sort=False).indices for side in (base, aligned)]
-    _refuse_alike(first, second, *rows)
+    _refuse_alike(first, second, *(dict.fromkeys(side["prompt"]) for side in (base, aligned)))
     shared = [prompt for prompt in dict.fromkeys(base["prompt"]) if prompt in rows[1]]
     if not shared:
         raise UserError(
