@@ -80,15 +80,9 @@ class ClosedLoop:
         self._policies: dict[str, Model] = {}
 
     def _load_classifier(self) -> ClassifierReward:
-        truth = self._params.true_reward
         folder = self._project / "models/true_reward"
         self._classifier = load("classifier", folder, self._params.compute)
-        return ClassifierReward(
-            self._classifier,
-            toxic_label=truth.toxic_label,
-            higher_is=truth.higher_is,
-            neutral=truth.neutral,
-        )
+        return ClassifierReward(self._classifier, self._params.true_reward)
 
     @cached_property
     def _runs(self) -> RunRewards:

@@ -83,7 +83,7 @@ def test_scores_are_those_of_the_two_rewards(loop: ClosedLoop, project: Path, sh
     whole = [PROMPT + text for text in texts]
     recovered = load_irl_reward(project / "models/irl_reward", short.compute).score(whole)
     classifier = load("classifier", project / "models/true_reward", short.compute)
-    true = ClassifierReward(classifier, toxic_label=1).score(whole)
+    true = ClassifierReward(classifier, short.true_reward).score(whole)
     for row, one, other in zip(found["rows"], recovered, true, strict=True):
         assert read(row["R̂"]) == pytest.approx([one], abs=1e-4)
         assert read(row["R*"]) == pytest.approx([other], abs=1e-4)
