@@ -4,7 +4,6 @@ import csv
 import importlib
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from inverse_rlhf.evaluation.namings import NAMINGS
 from inverse_rlhf.irl import tables as irl
 from inverse_rlhf.params import read_yaml
 from tests.docs.keys import TABLES, TEXT, fits, keys_of, leaves
-from tests.docs.pages import ROOT, rows
+from tests.docs.pages import ROOT, as_committed, rows
 
 SCHEMAS = {
     "data/comments.parquet": data.COMMENTS,
@@ -82,7 +81,7 @@ def test_reports_have_their_keys(path: str) -> None:
             fitting = {pattern for pattern, _ in patterns if fits(key, value, pattern)}
             assert fitting, f"{file}: no row of {'.'.join(key)}"
             unused -= fitting
-    if _as_committed():
+    if as_committed():
         assert unused == set(), f"no key of a row of {path}"
 
 
@@ -117,12 +116,6 @@ def _present(path: str) -> list[Path]:
     if not found:
         pytest.skip(f"{path} is not in git, and there is no run here: dvc pull or dvc repro")
     return found
-
-
-def _as_committed() -> bool:
-    """Whether the reports are those of the repository, and not of an experiment of anyone's."""
-    command = ["git", "diff", "--quiet", "HEAD", "--", "params.yaml", "dvc.lock", "metrics"]
-    return subprocess.run(command, cwd=ROOT, check=False).returncode == 0
 
 
 def _outputs(name: str) -> Iterator[str]:
