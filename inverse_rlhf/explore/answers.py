@@ -9,6 +9,7 @@ from typing import Annotated, Any, Protocol
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from inverse_rlhf.data.clean import shows
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.evaluation.occlusion import each_left_out
 from inverse_rlhf.features.objectives import OBJECTIVES, Objectives
@@ -44,6 +45,10 @@ class TextsAsked(_Asked):
             if not text.strip():
                 raise UserError(f"completion {number} is empty: type a text, or remove it")
             _check_length(f"completion {number}", text)
+            if not shows(text):
+                raise UserError(
+                    f"nothing can be seen in completion {number}: type a text, or remove it"
+                )
 
 
 class SamplesAsked(_Asked):
@@ -57,6 +62,8 @@ class SamplesAsked(_Asked):
         if not self.prompt.strip():
             raise UserError("the prompt is empty: type the first words of a text")
         _check_length("the prompt", self.prompt)
+        if not shows(self.prompt):
+            raise UserError("nothing can be seen in the prompt: type the first words of a text")
 
 
 def _check_length(what: str, text: str) -> None:

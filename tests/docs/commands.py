@@ -22,6 +22,7 @@ RULES = {
     r"\.ci/run": "parser",  # lint and all tests
     r"pip install \.": "package",  # would change the environment that runs this
     r"(python -m inverse_rlhf\.audit|inverse-rlhf) .*": "audit",
+    r"python -m inverse_rlhf\.explore \w+": "explore",
     r"python -m inverse_rlhf\.preset --list": "preset",
     r"python -m inverse_rlhf\.preset \S+ --write && dvc repro": "written_preset",
     r"dvc exp run --queue .*": "queue",

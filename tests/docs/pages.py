@@ -1,6 +1,7 @@
 """The project's pages, as their tests read them."""
 
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,3 +29,11 @@ def sections(text: str) -> dict[str, str]:
     """A page's text by heading, of any level."""
     parts = re.split(r"^#+ (.*)$", text, flags=re.M)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def as_committed(*paths: str) -> bool:
+    """Whether params and reports, and what else is named, are those of the repository, and not of
+    an experiment of anyone's.
+    """
+    command = ["git", "diff", "--quiet", "HEAD", "--", "params.yaml", "dvc.lock", "metrics", *paths]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode == 0

@@ -1,6 +1,7 @@
 """Each command and example of README.md and docs/ works; `commands` says how it is tried."""
 
 import importlib.util
+import json
 import re
 import shlex
 import subprocess
@@ -16,6 +17,9 @@ from transformers import AutoTokenizer, GPTNeoXConfig, GPTNeoXForCausalLM
 from inverse_rlhf import preset
 from inverse_rlhf.audit import audit, main
 from inverse_rlhf.audit_params import AuditParams, checked, load_audit_params, settings_of
+from inverse_rlhf.data.given_pairs import read_given_pairs
+from inverse_rlhf.explore.__main__ import main as explore
+from inverse_rlhf.explore.server import Explorer
 from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.params import parse_params, read_yaml
 from inverse_rlhf.rewards.card import RewardCard
@@ -28,12 +32,14 @@ from tests.docs.commands import (
     dvc_parts,
     rule_of,
 )
+from tests.docs.keys import untold
 from tests.docs.pages import PAGES, ROOT, blocks
 from tests.pipeline.projects import copy_project, execute
 from tests.test_audit import answers
 
 COMMANDS = dict(commands())
 FAST = {"runs": 10, "null_runs": 40, "resamples": 100, "compute.device": "cpu"}
+SMALL = settings_of(load_audit_params(), FAST, "tests")
 WIDTH = 120
 
 
@@ -113,8 +119,27 @@ def test_audits_run(command: str, given: Path, monkeypatch: pytest.MonkeyPatch) 
         fast |= {"pairs.max_new_tokens": 8}
     extra = [part for key, value in fast.items() for part in ("--set", f"{key}={value}")]
     main([*shlex.split(arguments), *extra])
-    assert (given / "report/audit.json").exists()
+    report = json.loads((given / "report/audit.json").read_text("utf-8"))
+    assert untold("audit/results/NAME/audit.json", report) == []
     assert (given / "report/report.md").read_text().startswith("# ")
+
+
+@pytest.mark.parametrize("command", tried_by("explore"))
+def test_an_audit_is_explored(
+    command: str, given: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(given)
+    audit(read_given_pairs(["pairs.parquet"]).table, SMALL).write("report", title="Mine")
+    with monkeypatch.context() as patches:
+        patches.setenv("HF_HUB_OFFLINE", "1")  # which the command sets for good
+        patches.setattr(Explorer, "serve_forever", ended_by_hand)
+        explore([*shlex.split(command)[3:], "--port", "0"])
+    assert "explore: http://127.0.0.1:" in capsys.readouterr().out
+
+
+def ended_by_hand(server: Explorer) -> None:
+    assert b"Explorer of an audit" in server.page
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("command", [*tried_by("parser"), *tried_by("queue")])
@@ -181,8 +206,7 @@ def _executed(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_audit_in_python(given: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = blocks(ROOT / "docs/audits.md", "python")
-    settings = settings_of(load_audit_params(), {"runs": 10, "null_runs": 40}, "page")
-    small: Callable[..., object] = lambda pairs: audit(pairs, settings)  # noqa: E731
+    small: Callable[..., object] = lambda pairs: audit(pairs, SMALL)  # noqa: E731
     monkeypatch.setattr("inverse_rlhf.audit.audit", small)
     _executed(code, given, monkeypatch)
     assert (given / "report/report.md").read_text().startswith("# Mine")

@@ -4,7 +4,6 @@ import csv
 import importlib
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,9 @@ from inverse_rlhf.evaluation import tables as evaluation
 from inverse_rlhf.evaluation.namings import NAMINGS
 from inverse_rlhf.irl import tables as irl
 from inverse_rlhf.params import read_yaml
-from tests.docs.pages import ROOT, rows, sections
+from tests.docs.keys import TABLES, TEXT, fits, keys_of, leaves
+from tests.docs.pages import ROOT, as_committed, rows
 
-TEXT = (ROOT / "docs/files.md").read_text("utf-8")
-TABLES = {name.strip("`"): rows(text)[1:] for name, text in sections(TEXT).items() if "`" in name}
-"""Rows by the file that they are of."""
 SCHEMAS = {
     "data/comments.parquet": data.COMMENTS,
     "data/prompts.parquet": data.PROMPTS,
@@ -48,15 +45,8 @@ SCHEMAS = {
     "organisms/pairs/PLANT-SEED/planted.parquet": organism_tables.PLANTED,
     "organisms/results/PLANT-SEED/namings.parquet": NAMINGS,
 }
-NAMES = {
-    row[0]: re.findall(r"`(\w+)`", row[1])
-    for row in rows(sections(TEXT)["Reports"])
-    if row[0].isupper()
-}
-"""What stands for several names in keys; other words in capitals stand for anything."""
 OUTSIDE = ("metrics/organisms.json", "metrics/organisms.html")  # written outside their repository
 CONDITIONS = ("with ", "where ")
-Key = tuple[str, ...]
 
 
 @pytest.mark.parametrize("path", SCHEMAS)
@@ -84,14 +74,14 @@ def test_csv_files_have_their_columns(path: str) -> None:
 
 @pytest.mark.parametrize("path", [path for path in TABLES if path.endswith(".json")])
 def test_reports_have_their_keys(path: str) -> None:
-    patterns = [(key, row[2]) for row in TABLES[path] for key in _keys(row)]
+    patterns = [(key, row[2]) for row in TABLES[path] for key in keys_of(row)]
     unused = {key for key, meaning in patterns if not meaning.startswith(CONDITIONS)}
     for file in _present(path):
-        for key, value in _leaves(json.loads(file.read_text("utf-8"))):
-            fitting = {pattern for pattern, _ in patterns if _fits(key, value, pattern)}
+        for key, value in leaves(json.loads(file.read_text("utf-8"))):
+            fitting = {pattern for pattern, _ in patterns if fits(key, value, pattern)}
             assert fitting, f"{file}: no row of {'.'.join(key)}"
             unused -= fitting
-    if _as_committed():
+    if as_committed():
         assert unused == set(), f"no key of a row of {path}"
 
 
@@ -126,42 +116,6 @@ def _present(path: str) -> list[Path]:
     if not found:
         pytest.skip(f"{path} is not in git, and there is no run here: dvc pull or dvc repro")
     return found
-
-
-def _keys(row: list[str]) -> Iterator[Key]:
-    """The keys of a row: lists have [] behind their name, and intervals ends of their own."""
-    key = tuple(row[0].strip("`").replace("[]", ".[]").split("."))
-    yield key
-    if row[2].endswith("with interval"):
-        yield from ((*key[:-1], f"{key[-1]}_{end}") for end in ("low", "high"))
-
-
-def _leaves(value: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
-    if isinstance(value, dict) and value:
-        for name, inner in value.items():
-            yield from _leaves(inner, (*key, name))
-    elif isinstance(value, list) and value:
-        for inner in value:
-            yield from _leaves(inner, (*key, "[]"))
-    else:
-        yield key, value
-
-
-def _fits(key: Key, value: Any, pattern: Key) -> bool:
-    if pattern[-1] == "*":
-        pattern, key = pattern[:-1], key[: len(pattern) - 1]
-    if value in (None, [], {}):  # nothing is there of what would be beneath
-        pattern = pattern[: len(key)]
-    return len(key) == len(pattern) and all(
-        name in NAMES[word] if word in NAMES else word.isupper() or name == word
-        for name, word in zip(key, pattern, strict=True)
-    )
-
-
-def _as_committed() -> bool:
-    """Whether the reports are those of the repository, and not of an experiment of anyone's."""
-    command = ["git", "diff", "--quiet", "HEAD", "--", "params.yaml", "dvc.lock", "metrics"]
-    return subprocess.run(command, cwd=ROOT, check=False).returncode == 0
 
 
 def _outputs(name: str) -> Iterator[str]:

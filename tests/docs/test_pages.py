@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 
 from benchmarks.seeds import FRESH, collect, filled, read_figures, tables
 from inverse_rlhf.params import read_yaml
-from tests.docs.pages import PAGES, ROOT, blocks
+from tests.docs.pages import PAGES, ROOT, as_committed, blocks
 
 README = ROOT / "README.md"
 RESULTS = ROOT / "docs/results.md"
@@ -78,6 +78,21 @@ def test_tables_are_those_of_the_figures(page: Path) -> None:
     text = page.read_text("utf-8")
     assert text.count("<!-- table ") >= 1
     assert filled(text, tables(read_figures(ROOT / "docs/seeds.json"))) == text
+
+
+@pytest.mark.parametrize(
+    ("picture", "figure"),
+    [
+        ("docs/summary.png", "metrics/figures/summary.png"),
+        ("docs/audits.png", "audit/objectives.png"),
+    ],
+)
+def test_pictures_are_those_of_the_run(picture: str, figure: str) -> None:
+    if not (ROOT / figure).exists():
+        pytest.skip(f"{figure} is not in git, and there is no run here: dvc pull or dvc repro")
+    if not as_committed("audit"):
+        pytest.skip("there is another run here than the one that is committed")
+    assert (ROOT / picture).read_bytes() == (ROOT / figure).read_bytes(), "copy it anew"
 
 
 def test_figures_of_seeds_are_medians_and_ranges() -> None:

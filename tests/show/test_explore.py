@@ -229,6 +229,8 @@ def test_a_port_is_a_number(port: str, capsys):
     [
         ([""], "completion 1 is empty"),
         (["a", " \n\t"], "completion 2 is empty"),
+        (["a", "\u200b" * 50], "nothing can be seen in completion 2"),
+        (["\0"], "nothing can be seen in completion 1"),
         (["a" * (LONGEST + 1)], "200,001 characters"),
         (["a"] * (MOST + 1), "score 8 at most"),
     ],
@@ -241,6 +243,8 @@ def test_what_is_missing_or_too_much_is_said(completions: list[str], line: str):
 def test_sampling_needs_a_prompt():
     with pytest.raises(UserError, match="the prompt is empty"):
         SamplesAsked(prompt=" ", seed=0).check()
+    with pytest.raises(UserError, match="nothing can be seen in the prompt"):
+        SamplesAsked(prompt="\u200b", seed=0).check()
 
 
 def lengths(texts):
