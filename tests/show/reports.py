@@ -10,7 +10,7 @@ from inverse_rlhf.evaluation.explain import disagreements
 from inverse_rlhf.evaluation.in_words import in_words
 from inverse_rlhf.evaluation.occlusion import common_words, word_credits
 from inverse_rlhf.rewards.card import RewardCard
-from inverse_rlhf.show.report import Results, choose, write_report
+from inverse_rlhf.show.report import Results, write_report
 
 WORDS = ("good", "map", "fool", "page", "kind", "waste", "gem", "river", "never", "thanks")
 DRAWING = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><path d="M 0 0 L 9 9"/></svg>'
@@ -139,14 +139,12 @@ def results(
 
 def written(found: Results, path: Path, data: Path) -> str:
     """The page, written to `path`."""
-    chosen = choose(found.scores, found.disagreements, found.margins)
     names = ("reward_scatter", "ngrams", "policy_training")
     write_report(
         path,
         found,
-        chosen,
-        word_credits(chosen.rows(), Liking()),
-        figures=dict.fromkeys(names, DRAWING),
+        Liking(),
+        drawings=dict.fromkeys(names, DRAWING),
         versions={"python": "3.12"},
         data=[str(data)],
     )
