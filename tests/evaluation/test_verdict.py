@@ -105,8 +105,8 @@ def test_weak() -> None:
     text = verdict(report((0.65, 0.6, 0.69), found={"length": 0.3}, length=0.5))
     assert text == (
         "Other things equal, the aligned side favours longer texts (length +0.30). Weak: the "
-        "objectives tell the two sides apart in 65% (95 % 60% to 69%) of 75 held-out pairs: little is to be "
-        "had from these pairs."
+        "objectives tell the two sides apart in 65% (95 % 60% to 69%) of 75 held-out pairs: little "
+        "is to be had from these pairs."
     )
     assert "; so few pairs would" in verdict(report((0.59, 0.51, 0.67), found={"length": 0.3}))
 
@@ -131,7 +131,8 @@ def test_what_is_favoured_is_said_by_its_sign() -> None:
     against = {"insults": -1.0, "length": -0.5, "unfinished_end": -0.25}
     assert verdict(report(told, found=against)).startswith(
         "Other things equal, the aligned side favours fewer insults and swear words (insults "
-        "-1.00); shorter texts (length -0.50); fewer texts that are cut off (unfinished_end -0.25). "
+        "-1.00); shorter texts (length -0.50); fewer texts that are cut off (unfinished_end "
+        "-0.25). "
     )
 
 
