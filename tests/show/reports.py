@@ -53,8 +53,10 @@ def scores() -> pd.DataFrame:
     )
 
 
-def rewards(*, one_class: bool = False, runs: int = 3, controls: bool = True) -> dict[str, Any]:
-    """The content of metrics/reward.json."""
+def rewards(
+    *, one_class: bool = False, runs: int = 3, controls: bool = True, found: float = 0.9
+) -> dict[str, Any]:
+    """The content of metrics/reward.json, in which measures of the recovered reward are `found`."""
 
     def table(value: float, *, auc: bool = True) -> dict[str, Any]:
         row = {"median": value, "low": value - 0.05, "high": min(value + 0.05, 1.0), "max": value}
@@ -72,8 +74,8 @@ def rewards(*, one_class: bool = False, runs: int = 3, controls: bool = True) ->
     return {
         "runs": runs,
         "true_threshold": 0.0,
-        "test": table(0.9),
-        "ensemble": table(0.9),
+        "test": table(found),
+        "ensemble": table(found),
         "controls": known,
         "reference": {"log_ratio": table(0.85)},
         "paired": {name: {} if one_class else {"roc_auc": gap} for name in [*known, "log_ratio"]},
@@ -139,7 +141,7 @@ def results(
 
 def written(found: Results, path: Path, data: Path) -> str:
     """The page, written to `path`."""
-    names = ("reward_scatter", "ngrams", "policy_training")
+    names = ("reward_scatter", "roc", "ngrams", "policy_training")
     write_report(
         path,
         found,

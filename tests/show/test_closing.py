@@ -71,11 +71,10 @@ def evaluated(
         test |= {f"spearman_{kind}": {"median": 0.3} for kind in ("toxic", "non_toxic")}
     if kappa is not None:
         summary["run_kappa"] = kappa
+    ends = {name: controls.get(name, (0.45, 0.5)) for name in CONTROLS}
     tables = {
-        name: {}
-        if auc is None
-        else {"roc_auc": dict(zip(("low", "high"), controls.get(name, (0.45, 0.5)), strict=True))}
-        for name in CONTROLS
+        name: {} if auc is None else {"roc_auc": {"low": low, "high": high}}
+        for name, (low, high) in ends.items()
     }
     return closing.evaluate(summary, {"test": test, "controls": tables})
 

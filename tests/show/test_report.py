@@ -144,6 +144,11 @@ def variations() -> dict[str, Any]:
         "one class": ({"known": rewards(one_class=True)}, "no ROC-AUC"),
         "no controls": ({"known": rewards(controls=False)}, "control: length"),
         "planted": ({"known": weights, **parts}, "Planted and recovered weights"),
+        "a true reward of another kind": (
+            {"planted": {"length_target": 1.0}},
+            "below which a text is called low",
+        ),
+        "nothing found": ({"known": rewards(found=0.5)}, "and not what the policy was aligned to"),
         "constant reward": ({"table": same}, "No named objective"),
         "failure-aware": (
             {"known": rewards() | {"plain": rewards()["test"]}},
@@ -167,6 +172,9 @@ def test_every_kind_of_results(
     assert len(html.encode()) < 500_000
     if name == "one run":
         assert "Where runs disagree most" not in html
+    assert ("Nothing of the true reward was found" in html) == (name == "nothing found")
+    if name == "a true reward of another kind":
+        assert "toxic texts" not in html.partition('id="figures"')[2].partition('id="texts"')[0]
     if name == "planted":
         assert "Mean true reward of each policy" in html
         assert "one low by the true reward" in html
