@@ -192,7 +192,7 @@ def write_report(
         goes_with=_goes_with(found.explanation["objectives"]),
         said={
             sign: [
-                row["more"]
+                row
                 for row in found.explanation["objectives"]
                 if row["said"] and (row["recovered"]["value"] > 0) == (sign == "up")
             ]
