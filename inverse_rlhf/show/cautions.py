@@ -50,8 +50,8 @@ def _data(asked: dict[str, Any]) -> list[str]:
     if asked["data"]["source"] != "embedded":
         return []
     return [
-        "The comments are made by a grammar, not written by people: figures say how the method does "
-        "where the truth is known, and little of natural text."
+        "The comments are made by a grammar, not written by people: figures say how the method "
+        "does where the truth is known, and little of natural text."
     ]
 
 
