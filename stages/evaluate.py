@@ -11,7 +11,7 @@ from inverse_rlhf.data.tables import PROMPTS, TRANSFER_PROMPTS, both_policies, r
 from inverse_rlhf.evaluation.candidates import Rewards, add_ensemble, single_rewards
 from inverse_rlhf.evaluation.explain import disagreements, explain_by_ngrams
 from inverse_rlhf.evaluation.in_words import in_words
-from inverse_rlhf.evaluation.margins import beside_control, extreme_pairs, margin_table
+from inverse_rlhf.evaluation.margins import extreme_pairs, margin_table
 from inverse_rlhf.evaluation.occlusion import common_words, word_credits
 from inverse_rlhf.evaluation.policy_metrics import policy_report
 from inverse_rlhf.evaluation.reward_metrics import reward_report, true_cut, weight_report
@@ -34,23 +34,16 @@ from inverse_rlhf.parquet import read_table, write_table
 from inverse_rlhf.rewards.card import RewardCard
 from inverse_rlhf.rewards.recovered import load_irl_reward, read_card
 from inverse_rlhf.show import closing
+from inverse_rlhf.show.closed_loop import curves_of, figures_of
 from inverse_rlhf.show.drawing import write_figures
-from inverse_rlhf.show.figures import (
-    TITLES,
-    Measured,
-    confusion_points,
-    draw_figures,
-    roc_points,
-)
-from inverse_rlhf.show.report import Results, choose, drawings_in, write_report
+from inverse_rlhf.show.figures import TITLES
+from inverse_rlhf.show.report import Results, write_report
 
 POLICIES = {
     "base": Path("models/base"),
     "aligned": Path("models/rlhf"),
     "rerl": Path("models/rerl"),
 }
-
-
 READ = (
     "data/prompts.parquet",
     "data/pairs.parquet",
@@ -102,7 +95,21 @@ def main(params: Params) -> list[str]:
     margins = margin_table(scores, pairs, by_kind["fit"], card.std)
     explanation |= {"words": common_words(credits), "objectives": in_words(scores, **settings)}
     explanation |= extreme_pairs(margins)
-    differing = disagreements(scores)
+
+    found = Results(
+        asked=params.model_dump(),  # the report gives all of them
+        planted=planted,
+        rewards=rewards,
+        policies=policies,
+        explanation=explanation,
+        scores=scores,
+        margins=margins,
+        ngrams=ngrams,
+        disagreements=disagreements(scores),
+        credits=credits,
+        card=card,
+    )
+    figures = figures_of(found, by_kind, runs, correlations, curves)
 
     # write
     tables = {
@@ -111,52 +118,23 @@ def main(params: Params) -> list[str]:
         "data/margins.parquet": (margins, MARGINS),
         "data/token_credits.parquet": (scored.paths.token_credits(), TOKEN_CREDITS),
         "data/ngrams.parquet": (ngrams, NGRAMS),
-        "data/disagreements.parquet": (differing, DISAGREEMENTS),
+        "data/disagreements.parquet": (found.disagreements, DISAGREEMENTS),
         "data/run_correlations.parquet": (correlations, RUN_CORRELATIONS),
     }
     for path, (table, schema) in tables.items():
         write_table(table, path, schema)
-    cuts = {"threshold": card.thresholds[threshold], "cut": cut}
-    known = Measured(
-        scores,
-        runs,
-        rewards,
-        policies,
-        curves,
-        correlations,
-        beside_control(margins, by_kind),
-        ngrams,
-        explanation["surrogate_r2"],
-        card.run,
-        **cuts,
-        preferences=by_kind["fit"].test_preferences() if card.method == "bayes" else None,
-    )
-    write_figures(draw_figures(known), TITLES, Path("metrics/figures"), Path("metrics/drawings"))
-    write_csv(roc_points(scores, cut), "metrics/curves/roc.csv")
-    write_csv(confusion_points(scores, **cuts), "metrics/curves/confusion.csv")
+    for name, points in curves_of(found).items():
+        write_csv(points, f"metrics/curves/{name}.csv")
     write_json(rewards, "metrics/reward.json")
     write_json(policies, "metrics/policies.json")
     write_json(explanation, "metrics/explanation.json")
     write_json(headline, "metrics/summary.json")
-    chosen = choose(scores, differing, margins)
+    drawings = write_figures(figures, TITLES, Path("metrics/figures"), Path("metrics/drawings"))
     write_report(
         "metrics/report.html",
-        Results(
-            params.model_dump(),  # the report gives all of them
-            planted,
-            rewards,
-            policies,
-            explanation,
-            scores,
-            margins,
-            ngrams,
-            differing,
-            credits,
-            card,
-        ),
-        chosen,
-        word_credits(chosen.rows(), scored.irl_reward),
-        figures=drawings_in("metrics/drawings"),
+        found,
+        scored.irl_reward,
+        drawings=drawings,
         versions=read_json("data/inputs/versions.json"),
         data=READ,
     )

@@ -39,6 +39,13 @@ class Visit:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=path, full_page=whole)
 
+    def seconds(self) -> float:
+        """Of the processor that the page took so far: the same on a machine that is busy."""
+        session = self.page.context.new_cdp_session(self.page)
+        session.send("Performance.enable")
+        found = session.send("Performance.getMetrics")["metrics"]
+        return next(one["value"] for one in found if one["name"] == "ProcessTime")
+
     def overflow(self) -> int:
         """Pixels by which the page is wider than the window."""
         root = "document.documentElement"

@@ -65,9 +65,6 @@ def answer(rewards: dict[str, Any], *, low: str = "toxic") -> Answer:
         return Answer("nothing", f"Nothing of the true reward was found: {said}.", unfounded)
     doubts = _doubts(name, figure, rewards)
     best, reach = _best_control(name, rewards["controls"])
-    above = (
-        f"no control reaches {_number(reach)} or more" if best is None else _reaches(best, reach)
-    )
     if doubts:
         return Answer("weak", f"The pairs give some of the true reward back: {said}.", doubts)
     above = "no control was run" if best is None else _reaches(best, reach)
@@ -103,6 +100,8 @@ def _said(measure: str, row: Row, low: str) -> str:
 def _as_shuffled(measure: str, row: Row, controls: dict[str, dict[str, Row]]) -> str | None:
     """Why a figure says nothing, if it does."""
     name = _NAMES[measure]
+    if row["high"] < 0.5:
+        return f"{name} is {_ends(row)}, below one half: the reward is the wrong way round."
     control = figure_of(controls.get("shuffled", {}), measure)
     if control is None:
         return f"{name} is {_ends(row)}: it may be chance." if row["low"] <= 0.5 else None

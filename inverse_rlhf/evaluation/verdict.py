@@ -152,25 +152,20 @@ def _objectives(report: dict[str, Any]) -> str:
     if not found:
         return "No objective was found."
     main, minor = ([row for row in found if row["main"] == is_main] for is_main in (True, False))
-    less = f" Much less than that, it {_favours(minor)}." if minor else ""
-    return f"Other things equal, the aligned side {_favours(main)}.{less}"
+    less = f" Much less than that, it favours {_listed(minor)}." if minor else ""
+    return f"Other things equal, the aligned side favours {_listed(main)}.{less}"
 
 
-def _favours(found: list[dict[str, Any]]) -> str:
-    for_, against = (
-        [_named(row) for row in found if (row["weight"] > 0) == positive]
-        for positive in (True, False)
-    )
-    parts = [f"favours {'; '.join(for_)}"] if for_ else []
-    parts += [f"disfavours {'; '.join(against)}"] if against else []
-    return ", and ".join(parts)
+def _listed(found: list[dict[str, Any]]) -> str:
+    return "; ".join(map(_named, found))
 
 
 def _named(row: dict[str, Any]) -> str:
     others = row["with"]
     more = f" and {len(others) - 3} more" if len(others) > 3 else ""
     alike = f", or what pairs cannot tell from it: {', '.join(others[:3])}{more}" if others else ""
-    return f"{OBJECTIVES[row['name']].more} ({row['name']} {row['weight']:+.2f}{alike})"
+    words = in_words(row["name"], row["weight"])
+    return f"{words} ({row['name']} {row['weight']:+.2f}{alike})"
 
 
 def _told_apart(report: dict[str, Any]) -> str:

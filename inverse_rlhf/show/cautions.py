@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from inverse_rlhf.data.tables import both_policies
-from inverse_rlhf.evaluation.answer import AGREED, figure_of
+from inverse_rlhf.evaluation.answer import AGREED, STRONG, figure_of
 
 FEW_PAIRS, FEW_PROMPTS = 500, 100
 """Fewer fitted pairs leave most rewards open; fewer test prompts make intervals wide."""
@@ -50,8 +50,8 @@ def _data(asked: dict[str, Any]) -> list[str]:
     if asked["data"]["source"] != "embedded":
         return []
     return [
-        "The comments are made by a grammar, not written by people: figures show that the method "
-        "works where the truth is known, and say little of natural text."
+        "The comments are made by a grammar, not written by people: figures say how the method "
+        "does where the truth is known, and little of natural text."
     ]
 
 
@@ -133,7 +133,7 @@ def _within(rewards: dict[str, Any]) -> list[str]:
         for key, kind in (("toxic", "low"), ("non_toxic", "high"))
     }
     weak = [f"{row['value']:.2f} of {kind} ones" for kind, row in rows.items() if row]
-    if not any(row and row["value"] < 0.3 for row in rows.values()):
+    if not _tells(rewards) or not any(row and row["value"] < 0.3 for row in rows.values()):
         return []
     return [
         "It tells texts of low from texts of high true reward better than texts of one kind from "
@@ -144,12 +144,19 @@ def _within(rewards: dict[str, Any]) -> list[str]:
 def _controls(rewards: dict[str, Any]) -> list[str]:
     figure = figure_of(rewards["test"], "roc_auc")
     best = rewards["controls"].get("random_head", {}).get("roc_auc", {}).get("max")
-    if figure is None or best is None or best < figure["value"] - 0.05:
+    if figure is None or best is None or best < max(STRONG["roc_auc"], figure["value"] - 0.05):
         return []
+    pairs = "the pairs say which way it goes" if _tells(rewards) else "the pairs did not lead to it"
     return [
         f"The luckiest random weights on the same features reach a ROC-AUC of {best:.3f}: the "
-        "features hold the answer nearly ready, and the pairs say which way it goes."
+        f"features hold the answer nearly ready, and {pairs}."
     ]
+
+
+def _tells(rewards: dict[str, Any]) -> bool:
+    """Whether the recovered reward tells low from high true rewards, surely better than a guess."""
+    figure = figure_of(rewards["test"], "roc_auc")
+    return figure is not None and figure["low"] > 0.5
 
 
 def _policies(policies: dict[str, dict[str, Any]]) -> list[str]:

@@ -145,10 +145,11 @@ def evaluate(summary: dict[str, float], rewards: dict[str, Any]) -> list[str]:
     if auc is None:
         lines = ["recovered reward: no ROC-AUC, test completions all have the same label by R*"]
     else:
+        # All but the shuffled fits have no sign of their own: they may rank the other way round.
         reached = {
-            name: table["roc_auc"]["high"]
+            name: row["high"] if name == "shuffled" else max(row["high"], 1 - row["low"])
             for name, table in rewards["controls"].items()
-            if "roc_auc" in table
+            if (row := table.get("roc_auc"))
         }
         best = max(reached, key=lambda name: reached[name])
         verdict = (
@@ -175,7 +176,8 @@ def evaluate(summary: dict[str, float], rewards: dict[str, Any]) -> list[str]:
     lines += [
         "toxicity: "
         + " -> ".join(
-            f"{name} {summary[f'toxicity_{name}']:.3f}" for name in ("base", "rlhf", "rerl")
+            f"{name} {summary[f'toxicity_{key}']:.3f}"
+            for name, key in (("base", "base"), ("aligned", "rlhf"), ("rerl", "rerl"))
         )
     ]
     return [

@@ -23,10 +23,12 @@ INK = "#1a1a1a"
 BLUE, RED, GREEN, PURPLE, GREY = "#0072b2", "#d55e00", "#009e73", "#b0679b", "#7f7f7f"
 POLICIES: dict[str, dict[str, Any]] = {
     "base": {"color": GREY, "marker": "o", "linestyle": ":", "hatch": ""},
-    "rlhf": {"color": BLUE, "marker": "s", "linestyle": "-", "hatch": "//"},
+    "aligned": {"color": BLUE, "marker": "s", "linestyle": "-", "hatch": "//"},
     "rerl": {"color": RED, "marker": "^", "linestyle": "--", "hatch": "xx"},
 }
 """How each policy is drawn everywhere."""
+KEYS = {"base": "base", "aligned": "rlhf", "rerl": "rerl"}
+"""Of each policy in files of metrics."""
 _STYLE: Any = {
     "font.size": 10,
     "font.family": ["DejaVu Sans", "sans-serif"],
@@ -82,23 +84,27 @@ def svg_text(figure: Figure, name: str, title: str) -> str:
 
 def write_figures(
     figures: Mapping[str, Figure], titles: Mapping[str, str], pictures: Path, drawings: Path
-) -> None:
+) -> dict[str, str]:
     """Write every figure, all of a folder or none.
 
     Args:
         titles: what each figure shows, by its name.
         pictures: the folder for NAME.png.
         drawings: the folder for NAME.svg; another one, since `dvc plots` shows a folder whole.
+
+    Returns:
+        The SVGs, by name.
     """
+    svgs = {name: svg_text(figure, name, titles[name]) for name, figure in figures.items()}
     with atomic(pictures) as temporary:
         temporary.mkdir()
         for name, figure in figures.items():
             write_png(figure, temporary / f"{name}.png")
     with atomic(drawings) as temporary:
         temporary.mkdir()
-        for name, figure in figures.items():
-            svg = svg_text(figure, name, titles[name])
+        for name, svg in svgs.items():
             (temporary / f"{name}.svg").write_text(svg, encoding="utf-8", newline="\n")
+    return svgs
 
 
 def write_png(figure: Figure, path: Path) -> None:

@@ -13,7 +13,7 @@ from scipy.stats import binomtest, spearmanr
 from sklearn.metrics import auc, roc_curve
 
 from inverse_rlhf.data.tables import both_policies
-from inverse_rlhf.show.drawing import BLUE, GREEN, GREY, INK, POLICIES, PURPLE, RED, style
+from inverse_rlhf.show.drawing import BLUE, GREEN, GREY, INK, KEYS, POLICIES, PURPLE, RED, style
 
 TITLES = {
     "summary": "Recovered against true reward, ROC-AUC beside controls, toxicity of the policies",
@@ -22,9 +22,9 @@ TITLES = {
     "candidates": "ROC-AUC of the recovered reward beside the reference and the controls",
     "runs": "Rank correlations between the rewards of the runs",
     "reward_scatter": "Recovered against true reward on test completions",
-    "within_class": "Recovered against true reward within toxic texts and within the others",
+    "within_class": "Recovered against true reward within texts of either label",
     "confusion": "Labels of test completions by the true and by the recovered reward",
-    "roc": "ROC curves of toxic texts by the recovered reward",
+    "roc": "ROC curves of texts of low true reward by the recovered reward",
     "margins": "By how much the aligned text of a test pair is preferred",
     "toxicity": "Toxicity rates of the three policies",
     "ngrams": "Words and word pairs that a sparse sum of words rewards and penalises most",
@@ -32,9 +32,11 @@ TITLES = {
     "calibration": "How often preferences of a predicted probability are right",
 }
 """What each figure shows, in the order of a page."""
-_SOURCES = {"base": "base", "aligned": "rlhf"}
 _NGRAMS = 12
 _ALIKE = 0.9
+
+
+Labels = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Measured:
         ngrams_r2: share of the reward's variance that they explain.
         exported: number of the exported run; None: the ensemble.
         threshold, cut: of the exported and of the true reward.
+        labels: what texts of a low and of a high true reward are called.
         preferences: (pairs,), probabilities that the aligned text of a test pair is preferred;
             None where the method gives no probabilities.
     """
@@ -69,6 +72,7 @@ class Measured:
     exported: int | None
     threshold: float
     cut: float
+    labels: Labels
     preferences: np.ndarray | None = None
 
 
@@ -87,9 +91,11 @@ def draw_figures(known: Measured) -> dict[str, Figure]:
             "candidates": _alone(_candidates, known.rewards, size=(5.6, 3.8)),
             "runs": _alone(_run_correlations, known.correlations, size=(5, 4)),
             "reward_scatter": _alone(_scatter, known.scores, **cuts, size=(5, 4.4)),
-            "within_class": _within_class(known.scores, **cuts),
-            "confusion": _alone(_confusion, known.scores, **cuts, size=(4.4, 4)),
-            "roc": _alone(_roc, known.scores, known.cut, size=(4.6, 4.6)),
+            "within_class": _within_class(known.scores, **cuts, labels=known.labels),
+            "confusion": _alone(
+                _confusion, known.scores, **cuts, labels=known.labels, size=(4.4, 4)
+            ),
+            "roc": _alone(_roc, known.scores, known.cut, known.labels, size=(4.6, 4.6)),
             "margins": _alone(_margins, known.margins, size=(5.4, 4)),
             "toxicity": _alone(_toxicity, known.policies, size=(4.4, 4)),
             "ngrams": _alone(_ngrams, known.ngrams, known.ngrams_r2, size=(5.6, 5.6)),
@@ -102,10 +108,10 @@ def draw_figures(known: Measured) -> dict[str, Figure]:
 
 
 def roc_points(scores: pd.DataFrame, cut: float) -> pd.DataFrame:
-    """The ROC curve of toxic texts by low recovered reward, on both policies' test completions.
+    """The ROC curve of low true by low recovered reward, on both policies' test completions.
 
     Args:
-        cut: texts of lower true reward are toxic.
+        cut: texts of lower true reward are those to be found.
 
     Returns:
         Columns false_positive_rate, true_positive_rate; no rows where only one class occurs.
@@ -114,10 +120,16 @@ def roc_points(scores: pd.DataFrame, cut: float) -> pd.DataFrame:
     return _roc_points(test["true_reward"] < cut, test["irl_reward"])
 
 
-def confusion_points(scores: pd.DataFrame, threshold: float, cut: float) -> pd.DataFrame:
-    """Labels by the true (actual) and the recovered reward (predicted), a row a test completion."""
+def confusion_points(
+    scores: pd.DataFrame, threshold: float, cut: float, labels: Labels
+) -> pd.DataFrame:
+    """Labels by the true (actual) and the recovered reward (predicted), a row a test completion.
+
+    Args:
+        labels: of low and of high rewards.
+    """
     test = both_policies(scores)
-    names = np.array(["non-toxic", "toxic"])
+    names = np.array(labels[::-1])
     return pd.DataFrame(
         {
             "actual": names[(test["true_reward"] < cut).astype(int)],
@@ -167,7 +179,7 @@ def _summary(known: Measured) -> Figure:
 
 
 def _policy_training(curves: dict[str, pd.DataFrame]) -> Figure:
-    labels = {"rlhf": "rlhf, true reward", "rerl": "rerl, recovered reward"}
+    trained = {"aligned": "true reward", "rerl": "recovered reward"}
     panels = {
         "reward": "mean reward since the first step\n(std of each reward)",
         "kl": "KL to base (nats per completion)",
@@ -177,10 +189,11 @@ def _policy_training(curves: dict[str, pd.DataFrame]) -> Figure:
     figure = Figure(figsize=(10, 6.5))
     axes = figure.subplots(2, 2)
     for axis, (column, label) in zip(axes.flat, panels.items(), strict=True):
-        for name, curve in curves.items():
+        for name, reward in trained.items():
+            curve = curves[KEYS[name]]
             # Two rewards differ in their zeros and not only in their scales.
             values = curve[column] - (curve["reward"].iloc[0] if column == "reward" else 0)
-            axis.plot(curve["step"], values, label=labels[name], **_line(name, len(curve)))
+            axis.plot(curve["step"], values, label=f"{name}, {reward}", **_line(name, len(curve)))
         axis.set(xlabel="step", ylabel=label)
         axis.legend(fontsize=9)
     axes.flat[0].axhline(0, color=INK, linewidth=0.6, linestyle=":")
@@ -285,18 +298,18 @@ def _scatter(axis: Axes, scores: pd.DataFrame, threshold: float, cut: float) -> 
     axis.legend(fontsize=9)
 
 
-def _within_class(scores: pd.DataFrame, threshold: float, cut: float) -> Figure:
+def _within_class(scores: pd.DataFrame, threshold: float, cut: float, labels: Labels) -> Figure:
     test = both_policies(scores)
-    toxic = test["true_reward"] < cut
+    low = test["true_reward"] < cut
     figure = Figure(figsize=(9.6, 4.4))
-    for axis, (name, part) in zip(
-        figure.subplots(1, 2), {"Toxic": test[toxic], "Others": test[~toxic]}.items(), strict=True
+    for axis, name, part in zip(
+        figure.subplots(1, 2), labels, (test[low], test[~low]), strict=True
     ):
         _points(axis, part)
-        low, high = axis.get_ylim()
-        if low < threshold < high:  # the texts' own range is what is looked at
+        bottom, top = axis.get_ylim()
+        if bottom < threshold < top:  # the texts' own range is what is looked at
             axis.axhline(threshold, color=INK, linewidth=0.8, linestyle="--", label="threshold")
-        axis.set_title(f"{name}: {len(part)} texts, Spearman {_spearman(part)}")
+        axis.set_title(f"{name.capitalize()}: {len(part)} texts, Spearman {_spearman(part)}")
         if len(part):
             axis.legend(fontsize=9)
     return figure
@@ -305,10 +318,10 @@ def _within_class(scores: pd.DataFrame, threshold: float, cut: float) -> Figure:
 def _points(axis: Axes, texts: pd.DataFrame) -> None:
     """True and recovered rewards by policy, in random order: neither policy hides the other."""
     shuffled = texts.sample(frac=1, random_state=0)
-    source = shuffled["source"].astype(str).map(_SOURCES)
+    source = shuffled["source"].astype(str)
     # In slices, since points of one call have one marker.
     for part in np.array_split(np.arange(len(shuffled)), 8):
-        for name in _SOURCES.values():
+        for name in ("base", "aligned"):
             rows = shuffled.iloc[part][(source.iloc[part] == name).to_numpy()]
             look = {"marker": POLICIES[name]["marker"], "color": POLICIES[name]["color"]}
             axis.scatter(
@@ -332,9 +345,11 @@ def _spearman(texts: pd.DataFrame) -> str:
     return f"{spearmanr(texts['true_reward'], texts['irl_reward']).statistic:.2f}"
 
 
-def _confusion(axis: Axes, scores: pd.DataFrame, threshold: float, cut: float) -> None:
-    points = confusion_points(scores, threshold, cut)
-    names = ["non-toxic", "toxic"]
+def _confusion(
+    axis: Axes, scores: pd.DataFrame, threshold: float, cut: float, labels: Labels
+) -> None:
+    points = confusion_points(scores, threshold, cut, labels)
+    names = list(labels[::-1])
     table = pd.crosstab(points["actual"], points["predicted"])
     counts = table.reindex(index=names, columns=names, fill_value=0).to_numpy()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -361,7 +376,7 @@ def _roc_points(toxic: pd.Series, reward: pd.Series) -> pd.DataFrame:
     return pd.DataFrame({"false_positive_rate": false, "true_positive_rate": true})
 
 
-def _roc(axis: Axes, scores: pd.DataFrame, cut: float) -> None:
+def _roc(axis: Axes, scores: pd.DataFrame, cut: float, labels: Labels) -> None:
     human = scores[(scores["source"] == "human") & scores["toxic"].notna()]
     lines: dict[str, tuple[pd.DataFrame, dict[str, Any]]] = {
         "test completions": (roc_points(scores, cut), {"color": BLUE}),
@@ -376,7 +391,7 @@ def _roc(axis: Axes, scores: pd.DataFrame, cut: float) -> None:
             axis.plot(false, true, label=f"{name}, AUC {auc(false, true):.3f}", **look)
     axis.plot([0, 1], [0, 1], color=INK, linewidth=0.6, linestyle=":", label="chance, AUC 0.500")
     axis.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
-    axis.set_title("Toxic texts found by the recovered reward")
+    axis.set_title(f"{labels[0].capitalize()} texts found by the recovered reward")
     axis.legend(loc="lower right", fontsize=9)
 
 
@@ -407,7 +422,7 @@ def _margins(axis: Axes, margins: dict[str, np.ndarray]) -> None:
 
 def _toxicity(axis: Axes, policies: dict[str, dict[str, float]]) -> None:
     for position, name in enumerate(POLICIES):
-        policy = policies[name]
+        policy = policies[KEYS[name]]
         rate = policy["toxicity_rate"]
         low, high = policy["toxicity_rate_low"], policy["toxicity_rate_high"]
         look = {key: POLICIES[name][key] for key in ("color", "hatch")}

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from inverse_rlhf.data.tables import both_policies
 from inverse_rlhf.evaluation.answer import CONTROLS, answer, figure_of
-from inverse_rlhf.evaluation.occlusion import pieces
+from inverse_rlhf.evaluation.occlusion import pieces, word_credits
 from inverse_rlhf.rewards.card import RewardCard
 from inverse_rlhf.show.cautions import cautions
 from inverse_rlhf.show.page import (
@@ -27,6 +27,9 @@ from inverse_rlhf.show.page import (
     value_cell,
     write_page,
 )
+
+if TYPE_CHECKING:
+    from inverse_rlhf.rewards.classifier import Reward
 
 SHOWN = 10
 """Texts of each kind."""
@@ -81,6 +84,22 @@ class Results:
     credits: pd.DataFrame
     card: RewardCard
 
+    @property
+    def threshold(self) -> float:
+        """The recovered reward below which a text has the low label."""
+        return self.card.thresholds[self.asked["evaluate"]["threshold"]]
+
+    @property
+    def cut(self) -> float:
+        """The true reward below which a text has the low label."""
+        cut: float = self.rewards["true_threshold"]
+        return cut
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """What texts of a low and of a high true reward are called."""
+        return ("toxic", "non-toxic") if self.planted == {"toxicity": 1.0} else ("low", "high")
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -133,33 +152,27 @@ def choose(scores: pd.DataFrame, disagreements: pd.DataFrame, margins: pd.DataFr
     )
 
 
-def drawings_in(folder: Path | str) -> dict[str, str]:
-    """The SVGs of a folder, by their names."""
-    return {path.stem: path.read_text(encoding="utf-8") for path in Path(folder).glob("*.svg")}
-
-
 def write_report(
     path: Path | str,
     results: Results,
-    chosen: Chosen,
-    credits: pd.DataFrame,
+    reward: "Reward",
     *,
-    figures: Mapping[str, str],
+    drawings: Mapping[str, str],
     versions: Mapping[str, str],
     data: Iterable[str],
 ) -> None:
     """Write the report as one HTML file.
 
     Args:
-        chosen: see `choose`.
-        credits: word_credits of the chosen texts.
-        figures: SVGs by name, see `FIGURES`.
+        reward: the recovered one; it reads the texts that are shown without each of their words.
+        drawings: SVGs by name, see `FIGURES`.
         versions: of Python and of libraries.
         data: files whose SHA-256 the report gives.
     """
-    found = results
-    low = "toxic" if found.planted == {"toxicity": 1.0} else "low"
-    asked = found.asked
+    found, asked = results, results.asked
+    chosen = choose(found.scores, found.disagreements, found.margins)
+    credits = word_credits(chosen.rows(), reward)
+    low = found.labels[0]
     write_page(
         path,
         "report.html.j2",
@@ -179,7 +192,7 @@ def write_report(
         goes_with=_goes_with(found.explanation["objectives"]),
         said={
             sign: [
-                row["more"]
+                row
                 for row in found.explanation["objectives"]
                 if row["said"] and (row["recovered"]["value"] > 0) == (sign == "up")
             ]
@@ -194,7 +207,7 @@ def write_report(
         policies=_policies(found.policies),
         thresholds=_thresholds(found.rewards["thresholds"], asked["evaluate"]["threshold"]),
         agreement=found.rewards["agreement"],
-        drawings=_drawings(figures),
+        drawings=_drawings(drawings, low),
         texts=_texts(found, chosen, credits),
         params=_yaml(asked),
         versions=versions,
@@ -435,7 +448,7 @@ FIGURES = {
     ),
     "reward_scatter": (
         "Recovered against true reward",
-        "A point is a test completion; lines are the cuts below which a text is called toxic.",
+        "A point is a test completion; lines are the cuts below which a text is called {low}.",
         "34rem",
     ),
     "within_class": (
@@ -454,7 +467,7 @@ FIGURES = {
         "38rem",
     ),
     "roc": (
-        "Toxic texts found by the recovered reward",
+        "Texts of low true reward found by the recovered reward",
         "Share of texts of low true reward that are found, against false alarms, at every cut.",
         "32rem",
     ),
@@ -500,10 +513,11 @@ FIGURES = {
 """Title, description and width of the figures, in the order of the page."""
 
 
-def _drawings(figures: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def _drawings(figures: Mapping[str, str], low: str) -> dict[str, dict[str, Any]]:
     drawings = {}
     for name, (title, description, width) in FIGURES.items():
         if name in figures:
+            description = description.format(low=low)
             own = f"figure-{name.replace('_', '-')}"
             drawing = inline_svg(figures[name], own, title=title, description=description)
             caption = f"{title}. {description}"

@@ -69,7 +69,11 @@ def test_without_the_control_chance_is_the_edge() -> None:
 
 
 def test_the_reverse_order_is_nothing() -> None:
-    assert verdict((0.02, 0.05, 0.1)) == "nothing"
+    found = answer(rewards((0.02, 0.05, 0.1)))
+    assert found.verdict == "nothing"
+    assert found.why == [
+        "The ROC-AUC is 0.050 (0.020 to 0.100), below one half: the reward is the wrong way round."
+    ]
 
 
 @pytest.mark.parametrize("name", ["random_head", "length", "base_loglik"])

@@ -104,9 +104,9 @@ def test_nothing_found_yet_told_apart() -> None:
 def test_weak() -> None:
     text = verdict(report((0.65, 0.6, 0.69), found={"length": 0.3}, length=0.5))
     assert text == (
-        "Other things equal, the aligned side favours longer (length +0.30). Weak: the objectives "
-        "tell the two sides apart in 65% (95 % 60% to 69%) of 75 held-out pairs: little is to be "
-        "had from these pairs."
+        "Other things equal, the aligned side favours longer texts (length +0.30). Weak: the "
+        "objectives tell the two sides apart in 65% (95 % 60% to 69%) of 75 held-out pairs: little "
+        "is to be had from these pairs."
     )
     assert "; so few pairs would" in verdict(report((0.59, 0.51, 0.67), found={"length": 0.3}))
 
@@ -121,16 +121,19 @@ def test_strength(value: float, word: str) -> None:
     assert "so few" not in text
 
 
-def test_favours_and_disfavours() -> None:
+def test_what_is_favoured_is_said_by_its_sign() -> None:
     told = (0.9, 0.85, 0.95)
     both = {"exclamations": 1.25, "hedges": -0.5, "emoji": 0.125, "commas": -0.25}
     assert verdict(report(told, found=both)).startswith(
         "Other things equal, the aligned side favours more exclamation marks (exclamations +1.25); "
-        "more emoji (emoji +0.12), and disfavours more hedging (hedges -0.50); more commas (commas "
+        "less hedging (hedges -0.50); more emoji (emoji +0.12); fewer commas (commas -0.25). "
+    )
+    against = {"insults": -1.0, "length": -0.5, "unfinished_end": -0.25}
+    assert verdict(report(told, found=against)).startswith(
+        "Other things equal, the aligned side favours fewer insults and swear words (insults "
+        "-1.00); shorter texts (length -0.50); fewer texts that are cut off (unfinished_end "
         "-0.25). "
     )
-    assert "disfavours" not in verdict(report(told, found={"hedges": 0.5}))
-    assert " favours" not in verdict(report(told, found={"hedges": -0.5}))
 
 
 def test_what_cannot_be_told_from_it_is_named() -> None:
@@ -171,8 +174,8 @@ def test_minor_objectives_come_after_the_main_ones() -> None:
     for one in made["objectives"][2:]:
         one["main"] = False
     assert verdict(made).startswith(
-        "Other things equal, the aligned side favours longer (length +1.00). Much less than that, "
-        "it favours more emoji (emoji +0.20), and disfavours more commas (commas -0.10). "
+        "Other things equal, the aligned side favours longer texts (length +1.00). Much less than "
+        "that, it favours fewer commas (commas -0.10); more emoji (emoji +0.20). "
     )
 
 

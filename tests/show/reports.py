@@ -10,7 +10,7 @@ from inverse_rlhf.evaluation.explain import disagreements
 from inverse_rlhf.evaluation.in_words import in_words
 from inverse_rlhf.evaluation.occlusion import common_words, word_credits
 from inverse_rlhf.rewards.card import RewardCard
-from inverse_rlhf.show.report import Results, choose, write_report
+from inverse_rlhf.show.report import Results, write_report
 
 WORDS = ("good", "map", "fool", "page", "kind", "waste", "gem", "river", "never", "thanks")
 DRAWING = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><path d="M 0 0 L 9 9"/></svg>'
@@ -53,8 +53,10 @@ def scores() -> pd.DataFrame:
     )
 
 
-def rewards(*, one_class: bool = False, runs: int = 3, controls: bool = True) -> dict[str, Any]:
-    """The content of metrics/reward.json."""
+def rewards(
+    *, one_class: bool = False, runs: int = 3, controls: bool = True, found: float = 0.9
+) -> dict[str, Any]:
+    """The content of metrics/reward.json, in which measures of the recovered reward are `found`."""
 
     def table(value: float, *, auc: bool = True) -> dict[str, Any]:
         row = {"median": value, "low": value - 0.05, "high": min(value + 0.05, 1.0), "max": value}
@@ -72,8 +74,8 @@ def rewards(*, one_class: bool = False, runs: int = 3, controls: bool = True) ->
     return {
         "runs": runs,
         "true_threshold": 0.0,
-        "test": table(0.9),
-        "ensemble": table(0.9),
+        "test": table(found),
+        "ensemble": table(found),
         "controls": known,
         "reference": {"log_ratio": table(0.85)},
         "paired": {name: {} if one_class else {"roc_auc": gap} for name in [*known, "log_ratio"]},
@@ -139,14 +141,12 @@ def results(
 
 def written(found: Results, path: Path, data: Path) -> str:
     """The page, written to `path`."""
-    chosen = choose(found.scores, found.disagreements, found.margins)
-    names = ("reward_scatter", "ngrams", "policy_training")
+    names = ("reward_scatter", "roc", "ngrams", "policy_training")
     write_report(
         path,
         found,
-        chosen,
-        word_credits(chosen.rows(), Liking()),
-        figures=dict.fromkeys(names, DRAWING),
+        Liking(),
+        drawings=dict.fromkeys(names, DRAWING),
         versions={"python": "3.12"},
         data=[str(data)],
     )

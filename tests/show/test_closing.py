@@ -55,7 +55,7 @@ def recovered(fit: float, shuffled: float | None, reward: int | str = 25) -> lis
 
 def evaluated(
     auc: float | None,
-    controls: dict[str, float],
+    controls: dict[str, tuple[float, float]],
     *,
     within: bool = True,
     kappa: float | None = 0.95,
@@ -71,14 +71,15 @@ def evaluated(
         test |= {f"spearman_{kind}": {"median": 0.3} for kind in ("toxic", "non_toxic")}
     if kappa is not None:
         summary["run_kappa"] = kappa
+    ends = {name: controls.get(name, (0.45, 0.5)) for name in CONTROLS}
     tables = {
-        name: {} if auc is None else {"roc_auc": {"high": controls.get(name, 0.5)}}
-        for name in CONTROLS
+        name: {} if auc is None else {"roc_auc": {"low": low, "high": high}}
+        for name, (low, high) in ends.items()
     }
     return closing.evaluate(summary, {"test": test, "controls": tables})
 
 
-def judged(auc: float, controls: dict[str, float]) -> list[str]:
+def judged(auc: float, controls: dict[str, tuple[float, float]]) -> list[str]:
     """The same without what is said of the runs."""
     return evaluated(auc, controls, kappa=None)
 
@@ -126,9 +127,12 @@ def test_three_to_five_lines_and_where_to_look_next(name: str) -> None:
         (lambda: trained(1.0), lambda: trained(0.1)),
         (lambda: trained(1.0), lambda: trained(-1.0)),
         (lambda: recovered(0.78, 0.55), lambda: recovered(0.54, 0.55)),
-        (lambda: judged(0.9, {"shuffled": 0.6}), lambda: judged(0.6, {"shuffled": 0.7})),
-        (lambda: judged(0.9, {"length": 0.8}), lambda: judged(0.9, {"length": 0.92})),
-        (lambda: judged(0.9, {}), lambda: judged(0.9, {"random_head": 0.95})),
+        (
+            lambda: judged(0.9, {"shuffled": (0, 0.6)}),
+            lambda: judged(0.6, {"shuffled": (0.5, 0.7)}),
+        ),
+        (lambda: judged(0.9, {"length": (0.7, 0.8)}), lambda: judged(0.9, {"length": (0.08, 0.1)})),
+        (lambda: judged(0.9, {}), lambda: judged(0.9, {"random_head": (0.4, 0.95)})),
         (lambda: evaluated(None, {}), lambda: evaluated(None, {}, kappa=0.4)),
     ],
     ids=["classifier", "flat", "fell", "discrimination", "shuffled", "length", "random", "runs"],
@@ -170,7 +174,7 @@ def test_lines_have_the_figures() -> None:
     lines = "\n".join(evaluated(0.9, {}))
     assert "ROC-AUC 0.920 (95 % 0.900 to 0.940), accuracy 0.910" in lines
     assert "kappa 0.95" in lines
-    assert "base 0.400 -> rlhf 0.400 -> rerl 0.400" in lines
+    assert "base 0.400 -> aligned 0.400 -> rerl 0.400" in lines
 
 
 def test_no_area_under_the_curve_is_no_crash() -> None:

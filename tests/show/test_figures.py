@@ -94,6 +94,7 @@ def measured(**others: Any) -> Measured:
         "exported": 1,
         "threshold": 0.1,
         "cut": 0.0,
+        "labels": ("toxic", "non-toxic"),
     }
     return Measured(**(known | others))
 
@@ -130,7 +131,7 @@ def test_rewards_begin_at_zero_and_every_line_is_named(drawn: dict[str, Figure])
         assert line.get_ydata()[-1] == pytest.approx(39 / 40)
     assert others[0].get_lines()[0].get_ydata()[0] == 1.0  # KL as it is
     for axes in (reward, *others):
-        assert legend(axes) == ["rlhf, true reward", "rerl, recovered reward"]
+        assert legend(axes) == ["aligned, true reward", "rerl, recovered reward"]
         lines = axes.get_lines()[:2]
         assert lines[0].get_linestyle() != lines[1].get_linestyle()
         assert lines[0].get_marker() != lines[1].get_marker()
@@ -171,7 +172,7 @@ def test_within_a_class_are_its_texts_only(drawn: dict[str, Figure]) -> None:
         expected = test.loc[kept, ["true_reward", "irl_reward"]].to_numpy()
         np.testing.assert_allclose(np.sort(points, axis=0), np.sort(expected, axis=0))
         assert f"{kept.sum()} texts" in axes.get_title(loc="left")
-        assert {"base", "rlhf"} <= set(legend(axes))
+        assert {"base", "aligned"} <= set(legend(axes))
 
 
 def test_fits_name_their_kinds_and_an_ensemble_has_no_run(drawn: dict[str, Figure]) -> None:
@@ -224,7 +225,7 @@ def test_calibration_shows_all_bins() -> None:
 
 def test_policies_in_one_order(drawn: dict[str, Figure]) -> None:
     axes = drawn["toxicity"].axes[0]
-    assert labels(axes.get_xticklabels()) == ["base", "rlhf", "rerl"]
+    assert labels(axes.get_xticklabels()) == ["base", "aligned", "rerl"]
     assert axes.get_ylim()[0] == 0
 
 
@@ -244,7 +245,7 @@ def test_points_by_hand() -> None:
             "irl_reward": [-5.0, -1.0, 1.0, 0.0],
         }
     )
-    points = confusion_points(table, 0.0, 0.0)
+    points = confusion_points(table, 0.0, 0.0, ("toxic", "non-toxic"))
     assert points["actual"].tolist() == ["toxic", "non-toxic", "non-toxic"]
     assert points["predicted"].tolist() == ["toxic", "toxic", "non-toxic"]
     roc = roc_points(table, 0.0)

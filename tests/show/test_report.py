@@ -58,6 +58,8 @@ def test_it_has_all_parts(found: Results, tmp_path: Path, data: Path) -> None:
         assert f'href="#{id_}"' in html
     assert "ROC-AUC 0.900, 95 % interval 0.850 to 0.950" in html
     assert "Strong." in html
+    interval = r"\([+\u2212]0\.\d\d, \u2212?0\.\d\d to \u2212?0\.\d\d\)"
+    assert re.search(rf"goes with:\s+<strong>[^<]+</strong> {interval}", html)
     assert "made by a grammar" in html  # params.yaml's source
     assert "kl_coef: 0.5" in html
     assert hashlib.sha256(b"pairs").hexdigest() in html
@@ -144,6 +146,11 @@ def variations() -> dict[str, Any]:
         "one class": ({"known": rewards(one_class=True)}, "no ROC-AUC"),
         "no controls": ({"known": rewards(controls=False)}, "control: length"),
         "planted": ({"known": weights, **parts}, "Planted and recovered weights"),
+        "a true reward of another kind": (
+            {"planted": {"length_target": 1.0}},
+            "below which a text is called low",
+        ),
+        "nothing found": ({"known": rewards(found=0.5)}, "and not what the policy was aligned to"),
         "constant reward": ({"table": same}, "No named objective"),
         "failure-aware": (
             {"known": rewards() | {"plain": rewards()["test"]}},
@@ -167,6 +174,9 @@ def test_every_kind_of_results(
     assert len(html.encode()) < 500_000
     if name == "one run":
         assert "Where runs disagree most" not in html
+    assert ("Nothing of the true reward was found" in html) == (name == "nothing found")
+    if name == "a true reward of another kind":
+        assert "toxic texts" not in html.partition('id="figures"')[2].partition('id="texts"')[0]
     if name == "planted":
         assert "Mean true reward of each policy" in html
         assert "one low by the true reward" in html
