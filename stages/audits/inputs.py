@@ -41,7 +41,11 @@ def main(params: AuditParams, name: str) -> list[str]:
             if body is not None
         }
         found["audit/inputs/versions.json"] = versions()
-    changed = [path for path, content in found.items() if content != read_json(path)]
+    changed = [
+        path
+        for path, content in found.items()
+        if not Path(path).exists() or content != read_json(path)  # of no body there is {}
+    ]
     for path in changed:
         write_json(found[path], path)
     digests.save()
