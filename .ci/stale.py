@@ -16,7 +16,7 @@ CODE = ("inverse_rlhf/", "stages/")
 ALWAYS = "always changed"  # of the stage that runs every time, and is never stale
 OUTPUTS = (
     *("data/", "models/", "metrics/"),
-    *("audit/pairs/", "audit/results/", "audit/objectives."),
+    *("audit/inputs/", "audit/pairs/", "audit/results/", "audit/objectives."),
     *("worlds", "base/", "pairs", "results", "organisms.png"),  # of organisms
 )
 DVC = Path(sys.executable).with_name("dvc")
