@@ -14,11 +14,18 @@ def names(entries: list[Any]) -> set[str]:
     return {next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries}
 
 
+class _WithoutTypes(ast.NodeTransformer):
+    """Leaves out what is imported for types alone, which is nothing when the module runs."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        return None if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
+
+
 @cache
 def imported(path: Path) -> frozenset[Path]:
-    """The project's modules that a module imports itself."""
+    """The project's modules that a module imports itself, but for types alone."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(_WithoutTypes().visit(ast.parse(path.read_text()))):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             candidates = [node.module or ""] + [f"{node.module}.{a.name}" for a in node.names]
