@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from dvc.utils.hydra import apply_overrides
 
 from inverse_rlhf import preset
 from inverse_rlhf.audit_params import load_audit_params
@@ -20,11 +21,20 @@ def _in_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_parse_and_name_keys_that_there_are(name: str) -> None:
+def test_presets_are_valid_and_their_flags_make_the_same_of_a_params_file(
+    name: str, tmp_path: Path
+) -> None:
     given = preset.read_preset(name)
     given.check_merged()
-    added = [flag for flag in given.flags() if flag.startswith(("+", "audit/params.yaml:+"))]
-    assert all(flag.startswith("audit/params.yaml:+") for flag in added)  # names of audits
+    file = f"{preset.AUDITS}:" if given.params == preset.AUDITS else ""
+    changes = [flag.removeprefix(file) for flag in given.flags()[1::2]]
+    assert file or not any(change.startswith("+") for change in changes)  # names of audits alone
+    written = tmp_path / "params.yaml"
+    written.write_text(given.params.read_text())
+    apply_overrides(written, changes)
+    content = read_yaml(given.params)
+    preset.merge(content, given.overlay)
+    assert read_yaml(written) == content
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("pythia-")])
