@@ -101,8 +101,7 @@ def read_value(text: str) -> Any:
 
 def _expanded(command: str) -> str:
     def flags(found: re.Match[str]) -> str:
-        overlay = read_yaml(ROOT / "presets" / f"{found[1]}.yaml")
-        return " ".join(map(shlex.quote, preset.flags(overlay)))
+        return " ".join(map(shlex.quote, preset.read_preset(found[1]).flags()))
 
     command = re.sub(r"\$\(python -m inverse_rlhf\.preset (\S+)\)", flags, command)
     return command.replace("$seed", "1")
