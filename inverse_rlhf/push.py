@@ -10,18 +10,22 @@ longer whole, from the workspace.
 """
 
 import argparse
+import contextlib
+import errno
+import getpass
 import hashlib
 import inspect
 import logging
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inverse_rlhf.errors import UserError, one_line, say
+from inverse_rlhf.errors import UserError, first_line, one_line, say
 from inverse_rlhf.files import atomic
 
 
@@ -51,14 +55,15 @@ def push_verified(remote: str | None) -> str:
         A line that says how many objects there are, and how many had to be sent again.
 
     Raises:
-        UserError: there is no remote, it cannot be reached, an output has no entry in dvc.lock, or
-            an object is nowhere whole.
+        UserError: there is no remote, it cannot be reached or takes no more, an output has no
+            entry in dvc.lock, or an object is nowhere whole.
     """
-    from dvc.exceptions import DvcException
+    from dvc.exceptions import DvcException, UploadError
     from dvc.repo import Repo
 
-    for library in ("dvc", "dvc_data"):  # what they warn of is counted here
-        logging.getLogger(library).setLevel(logging.ERROR)
+    for library in ("dvc", "dvc_data"):  # what they tell of is counted here
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+    warnings.simplefilter("error", getpass.GetPassWarning)  # it would ask where nobody is
     try:
         with Repo() as repo:
             store, cache = _store(repo, remote), repo.cache.local
@@ -70,7 +75,8 @@ def push_verified(remote: str | None) -> str:
             for oid, copies in lists.items():
                 _heal_list(cache, store, oid, copies[0])
             _send(cache, store, lost)
-            repo.push(remote=remote)
+            with contextlib.suppress(UploadError), _reached(store):  # what failed is sent below
+                repo.push(remote=remote)
             objects = _objects(cache, outs)
             lacking = {oid for oid in objects if not _whole(store, oid)}
             for oid in lacking:
@@ -130,7 +136,65 @@ def _objects(cache: Any, outs: list[Any]) -> dict[str, list[_Copy]]:
 
 def _send(cache: Any, store: Any, oids: set[str]) -> None:
     for oid in oids:
-        store.add(cache.oid_to_path(oid), cache.fs, oid, check_exists=False)
+        with _reached(store):
+            store.add(cache.oid_to_path(oid), cache.fs, oid, check_exists=False)
+
+
+def _fetch(store: Any, oid: str, path: Path) -> bool:
+    """Put a copy of an object at a path; whether there is one."""
+    with _reached(store):
+        try:
+            store.fs.get_file(store.oid_to_path(oid), str(path))
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            if error.errno == errno.ENOSPC:  # of this disk, not of the remote's
+                folder = path.parent.parent
+                raise UserError(
+                    f"{folder}: no space is left on the disk for a copy of {oid}: free some, or "
+                    "set TMPDIR to a folder with more"
+                ) from None
+            raise
+    return True
+
+
+@contextlib.contextmanager
+def _reached(store: Any) -> Iterator[None]:
+    """One line where a remote, or the way to it, fails.
+
+    Each kind of remote has a library with errors of its own, such as botocore's and asyncssh's:
+    whatever is not Python's own or is the system's tells of the remote. The rest are bugs.
+    """
+    from dvc.exceptions import DvcException
+
+    try:
+        yield
+    except (UserError, DvcException):
+        raise
+    except Exception as error:
+        if type(error).__module__ == "builtins" and not isinstance(error, OSError | EOFError):
+            raise
+        place = store.fs.unstrip_protocol(store.path)
+        raise UserError(f"nothing is verified: {place}: {_words(error)}") from error
+
+
+def _words(error: Exception) -> str:
+    """What is wrong with a remote, and what to do."""
+    words = (getattr(error, "strerror", None) or first_line(error)).rstrip(".")
+    refused = isinstance(error, PermissionError) or "permission" in words.lower()
+    if isinstance(error, EOFError | getpass.GetPassWarning):
+        words, refused = "a password is wrong or missing, and nobody is here to be asked", True
+    if refused or "credentials" in words:
+        return (
+            f"{words}: give the right credentials, by the environment or `dvc remote modify "
+            "--local`, never in git, and see that they may write there"
+        )
+    if isinstance(error, FileNotFoundError):
+        return f"{words}: make the bucket or folder, or mend the remote's url"
+    return (
+        f"{words}: see that it can be reached and has space left, and run this again: what has "
+        "arrived is kept"
+    )
 
 
 def _heal_list(cache: Any, store: Any, oid: str, copy: _Copy) -> None:
@@ -140,7 +204,7 @@ def _heal_list(cache: Any, store: Any, oid: str, copy: _Copy) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "list")
         if _whole(store, oid):
-            store.fs.get_file(store.oid_to_path(oid), str(path))
+            _fetch(store, oid, path)
         elif copy.path.is_dir():
             path.write_bytes(_list_of(copy))
         if not path.is_file() or _md5_of(path) != _name(oid):
@@ -190,11 +254,7 @@ def _md5(store: Any, oid: str) -> str | None:
     """Of what is fetched; None: there is no such object."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "object")
-        try:
-            store.fs.get_file(store.oid_to_path(oid), str(path))
-        except FileNotFoundError:
-            return None
-        return _md5_of(path)
+        return _md5_of(path) if _fetch(store, oid, path) else None
 
 
 def _md5_of(path: Path) -> str:

@@ -20,7 +20,7 @@ from tests.docs.pages import PAGES, ROOT, blocks
 RULES = {
     r"make [a-z-]+( && source \.venv/bin/activate)?": "target",  # install, repro and test: minutes
     r"\.ci/run": "parser",  # lint and all tests
-    r"pip install \.": "package",  # would change the environment that runs this
+    r"pip install (\.|-r requirements-remotes\.txt)": "package",  # changes what runs this
     r"(python -m inverse_rlhf\.audit|inverse-rlhf) .*": "audit",
     r"python -m inverse_rlhf\.explore \w+": "explore",
     r"python -m inverse_rlhf\.preset --list": "preset",
@@ -29,7 +29,8 @@ RULES = {
     r"dvc queue status": "project",
     r"dvc exp show .*": "show",
     r"dvc metrics diff main NAME": "project",
-    r"dvc remote add .*": "project",
+    r"dvc remote (add|modify --local) .*": "project",
+    r"python -m inverse_rlhf\.push bucket": "remote",  # tests/remotes has servers
     r"dvc (exp run|repro)\b.*": "parser",  # trains, or needs models and data of the reader's
     r"OMP_NUM_THREADS=1 dvc queue start -j 2": "parser",  # trains
     r"dvc plots diff main NAME": "parser",  # has no figures before a run
@@ -39,6 +40,7 @@ RULES = {
     r"dvc pull && dvc repro.*": "parser",  # a remote with data
     r"sbatch .*": "parser",  # a cluster
     r"for seed in .*": "parser",  # a cluster, or five runs of the default
+    r"for worker in .*": "parser",  # eight GPUs
     r"python -m benchmarks\.seeds collect .*": "parser",  # five runs of the default
 }
 SLICES = re.compile(r"""\bdvc\b(?:[^&;"'|)]+|'[^']*'|"[^"]*")+""")
@@ -104,7 +106,7 @@ def _expanded(command: str) -> str:
         return " ".join(map(shlex.quote, preset.read_preset(found[1]).flags()))
 
     command = re.sub(r"\$\(python -m inverse_rlhf\.preset (\S+)\)", flags, command)
-    return command.replace("$seed", "1")
+    return command.replace("$seed", "1").replace("$worker", "1")
 
 
 def answers_files(folder: Path, policies: list[str], texts: list[list[str]]) -> None:

@@ -150,7 +150,7 @@ def test_an_output_without_a_hash_is_refused(project: Path) -> None:
 
 
 def test_a_remote_that_needs_a_library_is_one_line(project: Path) -> None:
-    execute(project, "dvc", "remote", "modify", "store", "url", "s3://bucket/folder")
+    execute(project, "dvc", "remote", "modify", "store", "url", "oss://bucket/folder")
     line = refused(project)
     assert line.startswith("error: nothing is verified: ")
 
