@@ -345,7 +345,7 @@ class FailureAware(Group):
 
     tied: NonNegative
     margin: Positive
-    size: Positive
+    bound: Positive
     epochs: Epochs
 
 

@@ -81,7 +81,7 @@ def correct_heads(
     drawn = torch.stack([run.resample(len(train), params) for run in runs]).to(train.device)
     failures = find_failures(all_margins(first.weight, train) * signs, drawn, settings.tied)
     scaled_weight = first.weight / failures.scale
-    bound = settings.size * scaled_weight.norm(dim=1, keepdim=True)
+    bound = settings.bound * scaled_weight.norm(dim=1, keepdim=True)
     generators = [run.generator(5) for run in runs]
     correction = torch.zeros_like(first.weight, requires_grad=True)
     optimizer = OPTIMIZERS[params.optimizer](

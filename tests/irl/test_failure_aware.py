@@ -90,7 +90,7 @@ def test_correction_is_bounded_and_needs_failures(irl: Irl) -> None:
     head = correct_heads(first, train, train, runs, settings).weight[0]
     start = first.weight[0] / (train @ first.weight[0]).std()
     assert head[1] > 0.1
-    assert (head - start).norm() <= settings.failure_aware.size * start.norm() * 1.001
+    assert (head - start).norm() <= settings.failure_aware.bound * start.norm() * 1.001
     wrong = torch.stack([train[:, 0].abs(), -train[:, 1]], 1)
     unhelped = correct_heads(first, train, wrong, runs, settings)
     torch.testing.assert_close(unhelped.weight, first.weight, rtol=0, atol=0)

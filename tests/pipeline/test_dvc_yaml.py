@@ -5,10 +5,12 @@ from inverse_rlhf.stage import params_class
 import ast
 import importlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dvc_data.hashfile.meta import Meta
 from ruamel.yaml import YAML
 
 from inverse_rlhf.params import Group, Params
@@ -27,6 +29,25 @@ INPUTS = names(STAGES["inputs"]["outs"])
 def test_stages_are_the_files() -> None:
     files = {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__"}
     assert files == set(STAGES)
+
+
+@pytest.mark.parametrize("file", ["params.yaml", "audit/params.yaml", "organisms/params.yaml"])
+def test_no_param_has_a_name_that_the_run_cache_leaves_out(file: str) -> None:
+    """DVC takes keys of these names, wherever they are, for facts of files: with another value the
+    old run would come back.
+    """
+    unseen = {Meta.PARAM_SIZE, Meta.PARAM_NFILES}
+    assert not unseen & set(_keys(YAML(typ="safe").load(ROOT / file)))
+    assert list(_keys({"a": [{"size": 1}]})) == ["a", "size"]
+
+
+def _keys(value: Any) -> Iterator[str]:
+    """All keys of a params file."""
+    if isinstance(value, dict):
+        yield from value
+    for inner in value.values() if isinstance(value, dict) else value:
+        if isinstance(inner, dict | list):
+            yield from _keys(inner)
 
 
 @pytest.mark.parametrize("stage", STAGES)
