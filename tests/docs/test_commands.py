@@ -94,7 +94,7 @@ def tried_by(name: str) -> list[str]:
 @pytest.mark.parametrize("command", tried_by("target"))
 def test_targets_are_there_and_are_explained(command: str) -> None:
     target = command.split()[1]
-    shown = execute(ROOT, "make", "help").stdout
+    shown = execute(ROOT, "make", "--no-print-directory", "help").stdout
     assert re.search(rf"^{target} +\w", shown, re.M), f"make help does not list {target}"
     execute(ROOT, "make", "--dry-run", target)
 
@@ -103,7 +103,7 @@ def test_every_target_is_explained() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = re.search(r"^\.PHONY: (.*)$", makefile, re.M)
     assert targets is not None
-    explained = [line.split()[0] for line in execute(ROOT, "make", "help").stdout.splitlines()]
+    explained = [line.split()[0] for line in execute(ROOT, "make", "--no-print-directory", "help").stdout.splitlines()]
     assert sorted(explained) == sorted(targets[1].split())
     assert execute(ROOT, "make", "--dry-run").stdout == execute(ROOT, "make", "-n", "help").stdout
 
