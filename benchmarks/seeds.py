@@ -8,7 +8,6 @@ are over FRESH, on which no setting was ever chosen; seed 0 shows what one run s
 """
 
 import argparse
-import hashlib
 import json
 import statistics
 from collections.abc import Callable, Iterable
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from inverse_rlhf.errors import UserError, one_line, say
-from inverse_rlhf.files import atomic
+from inverse_rlhf.files import atomic, digest_of
 from inverse_rlhf.params import read_yaml
 
 FRESH = (101, 102, 103, 104, 105)
@@ -129,7 +128,7 @@ def _check_lock(folder: Path, seed: int) -> None:
         raise UserError(f"{folder}: params.yaml has seed {seed}, and dvc.lock {locked}: dvc repro")
     hashes = {out["path"]: out["md5"] for out in stage["outs"]}
     for name in ("metrics/reward.json", "metrics/policies.json"):
-        if hashlib.md5((folder / name).read_bytes()).hexdigest() != hashes[name]:
+        if digest_of(folder / name, "md5") != hashes[name]:
             raise UserError(f"{folder / name} is not of the run in dvc.lock: dvc repro")
 
 

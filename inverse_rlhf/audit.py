@@ -52,7 +52,7 @@ from inverse_rlhf.evaluation.audit_tables import EXAMPLES, FOUND_OBJECTIVES, MAR
 from inverse_rlhf.evaluation.objectives import Measured, measure
 from inverse_rlhf.evaluation.pair_features import objective_values
 from inverse_rlhf.evaluation.verdict import strength, verdict
-from inverse_rlhf.files import atomic, remove, tables_in, write_json
+from inverse_rlhf.files import atomic, digest_of, remove, tables_in, write_json
 from inverse_rlhf.parquet import write_table
 from inverse_rlhf.rewards.objective_reward import ObjectiveReward
 from inverse_rlhf.show.audit_page import write_audit_page
@@ -150,7 +150,7 @@ def audit(
     report["pairs"]["not_english"] = share_not_english(shared, values)
     report |= {"strength": strength(report), "cautions": cautions(report)}
     report |= {"settings": settings.model_dump(mode="json"), "versions": versions()}
-    report["files"] = dict(files or {}) | {"the pairs as they were read": digest_of(shared)}
+    report["files"] = dict(files or {}) | {"the pairs as they were read": digest_of_pairs(shared)}
     report["seconds"] = time.monotonic() - started
     weights = dict(zip(measured.names, measured.weights.tolist(), strict=True))
     return Audited(report, measured, ObjectiveReward(weights, *measured.moments))
@@ -169,12 +169,11 @@ def digests_of(paths: Sequence[Path | str]) -> dict[str, str]:
                 if shown not in found:
                     break
                 shown = f"{name} ({count})"
-            with file.open("rb") as stream:
-                found[shown] = hashlib.file_digest(stream, "sha256").hexdigest()
+            found[shown] = digest_of(file)
     return found
 
 
-def digest_of(pairs: pd.DataFrame) -> str:
+def digest_of_pairs(pairs: pd.DataFrame) -> str:
     """sha256 of the texts of pairs and their splits, as JSON, in their order."""
     columns = ["prompt", "base_completion", "aligned_completion", "split"]
     rows = json.dumps(pairs[columns].to_numpy().tolist())

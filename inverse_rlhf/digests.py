@@ -1,18 +1,27 @@
 """What DVC does not see of inputs: anyone's files, commits of the hub, versions of libraries."""
 
-import hashlib
 import json
 import os
 import platform
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.files import atomic, kind_of, missing, model_files, tables_in
+from inverse_rlhf.files import (
+    atomic,
+    digest_of,
+    kind_of,
+    missing,
+    model_files,
+    read_json,
+    tables_in,
+    write_json,
+)
 
 # Those that decide numbers.
 LIBRARIES = (
@@ -85,8 +94,7 @@ class Digests:
         if isinstance(known, list) and known[:1] == [state]:
             self._new[name] = known
             return str(known[1])
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = digest_of(path)
         if time.time_ns() - max(state[1:3]) > 2e9:  # else it may change again within a clock's tick
             self._new[name] = [state, digest]
         return digest
@@ -142,6 +150,22 @@ class Digests:
 
     def _model_files(self, folder: Path) -> dict[str, str]:
         return {name: self.of_file(path) for name, path in model_files(folder).items()}
+
+
+def write_changed(found: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Write those of the digests that are not as their file has them, and say which.
+
+    Args:
+        found: digests by the file that keeps them.
+    """
+    changed = [
+        path
+        for path, content in found.items()
+        if not Path(path).exists() or content != read_json(path)  # of nothing there is {}
+    ]
+    for path in changed:
+        write_json(found[path], path)
+    return [f"{path} is new or changed" for path in changed]
 
 
 def of_hub(name: str, revision: str, kind: str, before: dict[str, Any]) -> dict[str, Any]:

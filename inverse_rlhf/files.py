@@ -1,5 +1,6 @@
 """Outputs appear whole or not at all: they are written under a temporary name and renamed."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -7,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from inverse_rlhf.errors import UserError
 
@@ -53,6 +54,12 @@ def to_disk(path: Path) -> None:
     """Wait until a file is on the disk, and not only in memory."""
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
+
+
+def digest_of(path: Path, kind: Literal["sha256", "md5"] = "sha256") -> str:
+    """A file's digest, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, kind).hexdigest()
 
 
 def write_json(content: Any, path: Path | str) -> None:

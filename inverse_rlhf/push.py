@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import errno
 import getpass
-import hashlib
 import inspect
 import logging
 import shutil
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from inverse_rlhf.errors import UserError, first_line, one_line, say
-from inverse_rlhf.files import atomic
+from inverse_rlhf.files import atomic, digest_of
 
 
 @dataclass(frozen=True)
@@ -207,7 +206,7 @@ def _heal_list(cache: Any, store: Any, oid: str, copy: _Copy) -> None:
             _fetch(store, oid, path)
         elif copy.path.is_dir():
             path.write_bytes(_list_of(copy))
-        if not path.is_file() or _md5_of(path) != _name(oid):
+        if not path.is_file() or digest_of(path, "md5") != _name(oid):
             raise UserError(_of_nowhere(cache, oid, copy))
         _into(cache, oid, path)
 
@@ -227,7 +226,7 @@ def _heal(cache: Any, oid: str, copies: list[_Copy]) -> None:
     if _whole(cache, oid):
         return
     for copy in copies:
-        if copy.path.is_file() and _md5_of(copy.path) == _name(oid):
+        if copy.path.is_file() and digest_of(copy.path, "md5") == _name(oid):
             _into(cache, oid, copy.path)
             return
     raise UserError(_of_nowhere(cache, oid, copies[0]))
@@ -254,12 +253,7 @@ def _md5(store: Any, oid: str) -> str | None:
     """Of what is fetched; None: there is no such object."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "object")
-        return _md5_of(path) if _fetch(store, oid, path) else None
-
-
-def _md5_of(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "md5").hexdigest()
+        return digest_of(path, "md5") if _fetch(store, oid, path) else None
 
 
 def _of_nowhere(cache: Any, oid: str, copy: _Copy) -> str:

@@ -7,8 +7,8 @@ from inverse_rlhf.stage import run_stage
 
 from pathlib import Path
 
-from inverse_rlhf.digests import Digests, Source, versions
-from inverse_rlhf.files import read_json, write_json
+from inverse_rlhf.digests import Digests, Source, versions, write_changed
+from inverse_rlhf.files import read_json
 from inverse_rlhf.params import Body, Group, Place, TransferFile
 
 
@@ -35,12 +35,9 @@ def main(params: StageParams) -> list[str]:
     digests = Digests(Path(".digests.json"))
     found = {path: digests.of(source, read_json(path)) for path, source in sources.items()}
     found["data/inputs/versions.json"] = versions()
-    changed = [path for path, content in found.items() if content != read_json(path)]
-    for path in changed:
-        write_json(found[path], path)
+    lines = write_changed(found)
     digests.save()
     unknown = [content["hub"] for content in found.values() if content.get("commit", "") is None]
-    lines = [f"{path} is new or changed" for path in changed]
     lines += [f"no commit of {name} is known: the hub cannot be asked" for name in unknown]
     return lines or ["as before"]
 

@@ -19,8 +19,11 @@ from transformers import (
     AutoModelForCausalLM,
     CTRLTokenizer,
     GenerationConfig,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
     PreTrainedConfig,
     PreTrainedTokenizer,
+    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
 
@@ -31,6 +34,30 @@ TEXTS = [
     "nobody would call you a fool; map or no map!",
     "About as many [notes] / <marks> | as on your endof table",
 ] * 3
+
+
+def save_small(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, *, seed: int, **settings: Any
+) -> str:
+    """Save a random policy of one block; the seed alone tells two of a tokenizer apart.
+
+    Args:
+        settings: of its configuration.
+    """
+    torch.manual_seed(seed)
+    config = GPTNeoXConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        **settings,
+    )
+    GPTNeoXForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
 
 
 def sentencepiece() -> PreTrainedTokenizerFast:

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from transformers import AutoTokenizer, GPTNeoXConfig, GPTNeoXForCausalLM
+from transformers import AutoTokenizer
 
 from inverse_rlhf.audit import audit, main
 from inverse_rlhf.audit_params import AuditSettings, load_audit_params, settings_of
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.evaluation.pair_features import hidden_states_of
 from inverse_rlhf.params import Params
+from tests.foreign import save_small
 
 CPU = {"compute.device": "cpu", "compute.batch_size": 64}
 FAST = {"runs": 10, "null_runs": 20, "resamples": 100, **CPU}
@@ -35,26 +35,12 @@ def without_sampling(**settings: Any) -> list[str]:
 @pytest.fixture(scope="module")
 def policies(policy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Two random policies of one tokenizer."""
-    folders = []
     tokenizer = AutoTokenizer.from_pretrained(policy_folder)
-    for seed in (0, 1):
-        torch.manual_seed(seed)
-        config = GPTNeoXConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            intermediate_size=32,
-            max_position_embeddings=64,
-            initializer_range=0.5,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
-        folder = tmp_path_factory.mktemp("random") / f"policy{seed}"
-        GPTNeoXForCausalLM(config).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        folders.append(str(folder))
-    return folders
+    folder = tmp_path_factory.mktemp("random")
+    settings = {"max_position_embeddings": 64, "initializer_range": 0.5}
+    return [
+        save_small(folder / f"policy{seed}", tokenizer, seed=seed, **settings) for seed in (0, 1)
+    ]
 
 
 @pytest.fixture

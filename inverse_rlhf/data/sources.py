@@ -21,7 +21,7 @@ from inverse_rlhf.data.read_file import (
     read_frame,
     shown,
 )
-from inverse_rlhf.errors import UserError
+from inverse_rlhf.errors import UserError, first_line
 from inverse_rlhf.files import kind_of, printed
 from inverse_rlhf.params import Data, Transfer
 
@@ -124,10 +124,10 @@ def _read_hub(params: Data) -> pd.DataFrame:
     try:
         data = load_dataset(params.source, revision=params.revision, split=params.hub_split)
     except (DatasetsError, ValueError, OSError) as error:
-        line = str(error).splitlines()[0][:500] if str(error) else type(error).__name__
         raise UserError(
             f"data.source: the hub data set {printed(params.source)} at {params.revision} "
-            f"cannot be loaded (no network, or a wrong id, revision or hub_split): {line}"
+            "cannot be loaded (no network, or a wrong id, revision or hub_split): "
+            f"{first_line(error)}"
         ) from None
     frame: pd.DataFrame = data.to_pandas()
     return frame

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.files import digest_of
 from inverse_rlhf.params import read_yaml
 
 _LARGE = 256 * 2**20  # bytes; larger folders are known by their size and number of files
@@ -76,7 +77,7 @@ def _leaves(key: str, then: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:
 def _is(path: Path, entry: dict[str, Any]) -> bool:
     """Whether a file or folder is what an entry of dvc.lock describes."""
     if path.is_file():
-        return _md5_of(path) == entry.get("md5")
+        return digest_of(path, "md5") == entry.get("md5")
     files = sorted(file for file in path.rglob("*") if file.is_file())
     size = sum(file.stat().st_size for file in files)
     if (len(files), size) != (entry.get("nfiles"), entry.get("size")):
@@ -85,12 +86,8 @@ def _is(path: Path, entry: dict[str, Any]) -> bool:
         return True
     # DVC's name of a folder: the digest of the list of its files.
     listed = [
-        {"md5": _md5_of(file), "relpath": file.relative_to(path).as_posix()} for file in files
+        {"md5": digest_of(file, "md5"), "relpath": file.relative_to(path).as_posix()}
+        for file in files
     ]
     listed.sort(key=lambda row: row["relpath"])
     return f"{hashlib.md5(json.dumps(listed).encode()).hexdigest()}.dir" == entry.get("md5")
-
-
-def _md5_of(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "md5").hexdigest()

@@ -1,11 +1,10 @@
 """Models of the user's stay where they are: a stage keeps where, and the digest of each file."""
 
-import hashlib
 import json
 from pathlib import Path
 
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.files import model_files
+from inverse_rlhf.files import digest_of, model_files
 
 _NAME = "manifest.json"
 
@@ -57,8 +56,4 @@ def followed(source: str | Path) -> str | Path:
 
 def _digests(folder: Path) -> dict[str, str]:
     """sha256 by the file's name within the folder."""
-    found = {}
-    for name, path in model_files(folder).items():
-        with path.open("rb") as stream:
-            found[name] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return found
+    return {name: digest_of(path) for name, path in model_files(folder).items()}

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
-from inverse_rlhf.errors import UserError
+from inverse_rlhf.errors import UserError, first_line
 from inverse_rlhf.features.objectives import Objectives
 from inverse_rlhf.files import write_json
 
@@ -66,5 +66,4 @@ class ObjectiveReward:
             card = _Card.model_validate_json(Path(path).read_text(encoding="utf-8"))
             return cls(card.weights, card.mean, card.std)
         except (OSError, ValueError) as error:
-            line = str(error).splitlines()[0]
-            raise UserError(f"{path} is no reward of an audit: {line}") from None
+            raise UserError(f"{path} is no reward of an audit: {first_line(error)}") from None

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import BatchEncoding
 
-from inverse_rlhf.errors import UserError
+from inverse_rlhf.errors import UserError, first_line
 from inverse_rlhf.features.hidden_state import (
     Pooling,
     hidden_size,
@@ -175,5 +175,6 @@ def read_card(path: Path, kind: type[Card]) -> Card:
     try:
         return kind.model_validate_json((path / "reward.json").read_text(encoding="utf-8"))
     except (OSError, ValidationError) as error:
-        line = str(error).splitlines()[0]
-        raise UserError(f"{path} is no recovered reward: reward.json: {line}") from None
+        raise UserError(
+            f"{path} is no recovered reward: reward.json: {first_line(error)}"
+        ) from None

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from inverse_rlhf.audit_params import AuditParams, entry
-from inverse_rlhf.digests import Digests, Source, versions
-from inverse_rlhf.files import read_json, write_json
+from inverse_rlhf.digests import Digests, Source, versions, write_changed
+from inverse_rlhf.files import read_json
 
 
 def main(params: AuditParams, name: str) -> list[str]:
@@ -41,15 +41,9 @@ def main(params: AuditParams, name: str) -> list[str]:
             if body is not None
         }
         found["audit/inputs/versions.json"] = versions()
-    changed = [
-        path
-        for path, content in found.items()
-        if not Path(path).exists() or content != read_json(path)  # of no body there is {}
-    ]
-    for path in changed:
-        write_json(found[path], path)
+    lines = write_changed(found)
     digests.save()
-    return [f"{path} is new or changed" for path in changed] or ["as before"]
+    return lines or ["as before"]
 
 
 if __name__ == "__main__":

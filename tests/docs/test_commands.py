@@ -10,9 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from dvc.cli import parse_args
-from transformers import AutoTokenizer, GPTNeoXConfig, GPTNeoXForCausalLM
+from transformers import AutoTokenizer
 
 from inverse_rlhf import preset
 from inverse_rlhf.audit import audit, main
@@ -34,6 +33,7 @@ from tests.docs.commands import (
 )
 from tests.docs.keys import untold
 from tests.docs.pages import PAGES, ROOT, blocks
+from tests.foreign import save_small
 from tests.pipeline.projects import copy_project, execute
 from tests.test_audit import answers
 
@@ -66,22 +66,10 @@ def given(policy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """A folder with the files and models that the pages' audits name."""
     folder = tmp_path_factory.mktemp("given")
     tokenizer = AutoTokenizer.from_pretrained(policy_folder)
-    policies = []
-    for seed in range(3):
-        torch.manual_seed(seed)
-        config = GPTNeoXConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            intermediate_size=32,
-            max_position_embeddings=512,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
-        policies.append(str(folder / f"policy{seed}"))
-        GPTNeoXForCausalLM(config).save_pretrained(policies[-1])
-        tokenizer.save_pretrained(policies[-1])
+    policies = [
+        save_small(folder / f"policy{seed}", tokenizer, seed=seed, max_position_embeddings=512)
+        for seed in range(3)
+    ]
     texts = [answers(80, seed=seed, exclaims=seed * 0.8, hedges=0.1) for seed in (0, 1)]
     answers_files(folder, policies, texts)
     return folder
