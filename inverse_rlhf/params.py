@@ -476,6 +476,7 @@ class Params(Group):
     """All of params.yaml."""
 
     seed: Seed
+    checkpoints: Natural
     compute: Compute
     data: Data
     parts: Parts

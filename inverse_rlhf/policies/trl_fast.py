@@ -17,6 +17,7 @@ from trl import GRPOTrainer, RLOOTrainer
 from trl.trainer import grpo_trainer, rloo_trainer
 
 from inverse_rlhf.models.reading import by_length, prompt_ids
+from inverse_rlhf.models.resumable import Resumable
 
 
 class _AsEverywhere:
@@ -99,11 +100,11 @@ def _positions_of_tokens(model: PreTrainedModel) -> Iterator[None]:
         hook.remove()
 
 
-class Rloo(_AsEverywhere, RLOOTrainer):
+class Rloo(_AsEverywhere, Resumable, RLOOTrainer):
     """TRL's, of prompts as they are read everywhere."""
 
 
-class Grpo(_AsEverywhere, GRPOTrainer):
+class Grpo(_AsEverywhere, Resumable, GRPOTrainer):
     """TRL's, of prompts as they are read everywhere."""
 
 

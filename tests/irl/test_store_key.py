@@ -214,8 +214,7 @@ _NO_RESULT = {"params.py", "errors.py", "files.py", "parquet.py"} | {
 _AROUND_THE_FITS = {
     *(f"irl/{name}.py" for name in ("export", "key", "outliers", "store", "tables")),
     *(f"rewards/{name}.py" for name in ("card", "model_card", "portable", "recovered")),
-    "rewards/thresholds.py",
-    "progress.py",
+    *("rewards/thresholds.py", "digests.py", "progress.py", "resume.py"),
 }
 
 
