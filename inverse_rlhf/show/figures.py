@@ -278,6 +278,7 @@ def _alone(draw: Any, *known: Any, size: tuple[float, float], **settings: Any) -
 
 def _summary(known: Measured) -> Figure:
     figure = Figure(figsize=(14, 4))
+    figure.set_layout_engine("constrained", w_pad=0.15)  # inches, or numbers touch the next label
     scatter, candidates, toxicity = figure.subplots(1, 3)
     _scatter(scatter, known.scores, known.threshold, known.cut)
     _candidates(candidates, known.rewards)
