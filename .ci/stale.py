@@ -1,8 +1,8 @@
 """Says in which stages dvc.lock is not the run of what is committed; a clean checkout has no data.
 
-The code of reports and figures may be newer than the lock: it changes the last stage alone, which
-the next `dvc repro` on a machine with the data brings up to date. Organisms take hours: all code
-may be newer than theirs, and README.md says of which state its figures are.
+The code of reports and figures may be newer than the lock: it changes the last two stages alone,
+which the next `dvc repro` on a machine with the data brings up to date. Organisms take hours: all
+code may be newer than theirs, and README.md says of which state its figures are.
 """
 
 import json

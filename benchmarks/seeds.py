@@ -196,7 +196,7 @@ def _headline(runs: list[Run]) -> str:
         [
             f"held-out prompts, median (lowest{_DASH}highest) of five seeds",
             "recovered",
-            "sides shuffled",
+            "shuffled sides",
         ],
         [
             row("ROC-AUC, toxic against not", "roc_auc"),
@@ -214,7 +214,7 @@ def _fresh(runs: list[Run]) -> str:
         "ensemble": ("reward", "ensemble"),
         "generated comments": ("reward", "human"),
         "log-ratio, no fit": ("reward", "reference", "log_ratio"),
-        "sides shuffled": ("reward", "controls", "shuffled"),
+        "shuffled sides": ("reward", "controls", "shuffled"),
         "length": ("reward", "controls", "length"),
     }
     rows = [
@@ -279,8 +279,8 @@ def _controls(run: Run | None) -> str:
         "recovered, median of the runs": reward["test"],
         "ensemble of the runs": reward["ensemble"],
         "log π_aligned / π_base, no fit": reward["reference"]["log_ratio"],
-        "sides shuffled, median": reward["controls"]["shuffled"],
-        "random head, median": reward["controls"]["random_head"],
+        "shuffled sides, median": reward["controls"]["shuffled"],
+        "random weights, median": reward["controls"]["random_head"],
         "length": reward["controls"]["length"],
         "log-likelihood under the base policy": reward["controls"]["base_loglik"],
     }

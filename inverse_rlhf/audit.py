@@ -121,7 +121,8 @@ def audit(
     """Recover the reward behind pairs, name its objectives, and say how far to trust them.
 
     Args:
-        pairs: the given_pairs table; without a column split its prompts are shared out.
+        pairs: the given_pairs table; without a column split its prompts are shared out. Where
+            `attrs["sampling"]` says how policies were sampled, it goes into the report.
         settings: None: those of audit/params.yaml.
         facts: of where the pairs come from, to be kept in the report.
         files: those that the pairs were read from, and their sha256, likewise; see `digests_of`.
@@ -149,7 +150,8 @@ def audit(
     report["pairs"] = dict(facts or {}) | report["pairs"]
     report["pairs"]["not_english"] = share_not_english(shared, values)
     report |= {"strength": strength(report), "cautions": cautions(report)}
-    report |= {"settings": settings.model_dump(mode="json"), "versions": versions()}
+    sampled = {"pairs": pairs.attrs["sampling"]} if "sampling" in pairs.attrs else {}
+    report |= {"settings": settings.model_dump(mode="json") | sampled, "versions": versions()}
     report["files"] = dict(files or {}) | {"the pairs as they were read": digest_of_pairs(shared)}
     report["seconds"] = time.monotonic() - started
     weights = dict(zip(measured.names, measured.weights.tolist(), strict=True))

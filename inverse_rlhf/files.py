@@ -80,6 +80,17 @@ def read_json(path: Path | str) -> dict[str, Any]:
         return {}
 
 
+def read_report(path: Path | str) -> dict[str, Any]:
+    """What a stage wrote by `write_json`.
+
+    Raises:
+        UserError: there is no such file, or it is damaged.
+    """
+    if not (content := read_json(path)):
+        raise UserError(f"{path} is missing or damaged: run `dvc repro`")
+    return content
+
+
 def kind_of(path: Path | str) -> str | None:
     """The format of a table that a file's name says, as ".csv" or ".csv.gz"; none: no table's."""
     name = Path(path).name.lower()

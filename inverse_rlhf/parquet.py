@@ -21,14 +21,14 @@ def table_schema(*columns: tuple[str, pa.DataType] | tuple[str, pa.DataType, boo
 
 
 def write_table(frame: pd.DataFrame, path: Path | str, schema: pa.Schema) -> None:
-    """Write `frame`'s columns as `schema` has them, whole or not at all."""
+    """Write `frame`'s columns and `schema`'s metadata, whole or not at all."""
     table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
     for name in schema.names:
         if not schema.field(name).nullable and table.column(name).null_count:
             raise ValueError(f"{path}: column {name} has nulls")
     with atomic(path) as temporary:
         pq.write_table(
-            table.replace_schema_metadata(None),
+            table.replace_schema_metadata(schema.metadata),
             temporary,
             compression="zstd",
             write_page_checksum=True,

@@ -89,7 +89,11 @@ def read_preset(name: str) -> Preset:
 
 
 def listed() -> str:
-    """A line for each preset: its name, and the first sentence of what its file says."""
+    """A line for each preset: its name, and the first sentence of what its file says.
+
+    Raises:
+        UserError: there are none.
+    """
     lines = []
     for file in _files():
         comment = itertools.takewhile(
@@ -138,12 +142,12 @@ def main(arguments: list[str] | None = None) -> int:
     which.add_argument("--list", action="store_true", help="all presets, and what they are for")
     parser.add_argument("--write", action="store_true", help="merge into its params file")
     options = parser.parse_args(arguments)
-    if options.list:
-        if options.write:
-            parser.error("--write takes a preset's name")
-        print(listed())
-        return 0
+    if options.list and options.write:
+        parser.error("--write takes a preset's name")
     try:
+        if options.list:
+            print(listed())
+            return 0
         preset = read_preset(options.name)
         preset.check_merged()
     except UserError as error:
@@ -157,7 +161,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _files() -> list[Path]:
-    return sorted(PRESETS.glob("*.yaml")) + sorted(PRESETS.glob("audit/*.yaml"))
+    found = sorted(PRESETS.glob("*.yaml")) + sorted(PRESETS.glob("audit/*.yaml"))
+    if not found:
+        raise UserError(f"there are no presets in {PRESETS}/ here: run from the project's root")
+    return found
 
 
 def _leaves(overlay: dict[str, Any], outer: tuple[str, ...] = ()) -> Iterator[tuple[Any, Any]]:

@@ -5,8 +5,6 @@ from inverse_rlhf.stage import run_stage
 import time
 from pathlib import Path
 
-import pandas as pd
-
 from inverse_rlhf.data.tables import PROMPTS, TRANSFER_PROMPTS, both_policies, read_pairs
 from inverse_rlhf.evaluation.candidates import Rewards, add_ensemble, single_rewards
 from inverse_rlhf.evaluation.explain import disagreements, explain_by_ngrams
@@ -16,6 +14,7 @@ from inverse_rlhf.evaluation.occlusion import common_words, word_credits
 from inverse_rlhf.evaluation.policy_metrics import policy_report
 from inverse_rlhf.evaluation.reward_metrics import reward_report, true_cut, weight_report
 from inverse_rlhf.evaluation.scoring import read_policies, score_texts
+from inverse_rlhf.evaluation.shown import choose
 from inverse_rlhf.evaluation.summary import summary
 from inverse_rlhf.evaluation.tables import (
     DISAGREEMENTS,
@@ -23,38 +22,38 @@ from inverse_rlhf.evaluation.tables import (
     NGRAMS,
     RUN_CORRELATIONS,
     SCORES,
+    SHOWN_CREDITS,
     TOKEN_CREDITS,
     WORD_CREDITS,
 )
-from inverse_rlhf.files import read_json, write_csv, write_json
+from inverse_rlhf.files import write_json
 from inverse_rlhf.irl.tables import IRL_RUNS, IRL_SCORES
 from inverse_rlhf.measures.between_runs import correlation_table
-from inverse_rlhf.params import Params
+from inverse_rlhf.params import Compute, Group, Pairs, Parts, Reports, RewardSum, Seed
 from inverse_rlhf.parquet import read_table, write_table
 from inverse_rlhf.rewards.card import RewardCard
 from inverse_rlhf.rewards.recovered import load_irl_reward, read_card
 from inverse_rlhf.show import closing
-from inverse_rlhf.show.closed_loop import curves_of, figures_of
-from inverse_rlhf.show.drawing import write_figures
-from inverse_rlhf.show.figures import TITLES
-from inverse_rlhf.show.report import Results, write_report
 
 POLICIES = {
     "base": Path("models/base"),
     "aligned": Path("models/rlhf"),
     "rerl": Path("models/rerl"),
 }
-READ = (
-    "data/prompts.parquet",
-    "data/pairs.parquet",
-    "data/transfer_prompts.parquet",
-    "data/irl_runs.parquet",
-    "data/irl_scores.parquet",
-)
-"""Whose digests the report gives."""
 
 
-def main(params: Params) -> list[str]:
+class StageParams(Group):
+    """The params of this stage."""
+
+    seed: Seed
+    compute: Compute
+    parts: Parts
+    true_reward: RewardSum
+    pairs: Pairs
+    evaluate: Reports
+
+
+def main(params: StageParams) -> list[str]:
     started, seed, compute = time.monotonic(), params.seed, params.compute
     # read
     prompts = read_table("data/prompts.parquet", PROMPTS)
@@ -63,7 +62,6 @@ def main(params: Params) -> list[str]:
     transfer = read_table("data/transfer_prompts.parquet", TRANSFER_PROMPTS)
     runs = read_table("data/irl_runs.parquet", IRL_RUNS)
     run_scores = read_table("data/irl_scores.parquet", IRL_SCORES)
-    curves = {name: pd.read_csv(f"metrics/curves/{name}.csv") for name in ("rlhf", "rerl")}
     card = read_card(Path("models/irl_reward"), RewardCard)
     threshold = params.evaluate.threshold
     by_kind = {k: Rewards(run_scores, runs, k, threshold) for k in runs["kind"].unique()}
@@ -96,48 +94,26 @@ def main(params: Params) -> list[str]:
     explanation |= {"words": common_words(credits), "objectives": in_words(scores, **settings)}
     explanation |= extreme_pairs(margins)
 
-    found = Results(
-        asked=params.model_dump(),  # the report gives all of them
-        planted=planted,
-        rewards=rewards,
-        policies=policies,
-        explanation=explanation,
-        scores=scores,
-        margins=margins,
-        ngrams=ngrams,
-        disagreements=disagreements(scores),
-        credits=credits,
-        card=card,
-    )
-    figures = figures_of(found, by_kind, runs, correlations, curves)
+    most_disputed = disagreements(scores)
+    shown = choose(scores, most_disputed, margins).rows()
 
     # write
     tables = {
         "data/scores.parquet": (scores, SCORES),
         "data/word_credits.parquet": (credits, WORD_CREDITS),
+        "data/shown_credits.parquet": (word_credits(shown, scored.irl_reward), SHOWN_CREDITS),
         "data/margins.parquet": (margins, MARGINS),
         "data/token_credits.parquet": (scored.paths.token_credits(), TOKEN_CREDITS),
         "data/ngrams.parquet": (ngrams, NGRAMS),
-        "data/disagreements.parquet": (found.disagreements, DISAGREEMENTS),
+        "data/disagreements.parquet": (most_disputed, DISAGREEMENTS),
         "data/run_correlations.parquet": (correlations, RUN_CORRELATIONS),
     }
     for path, (table, schema) in tables.items():
         write_table(table, path, schema)
-    for name, points in curves_of(found).items():
-        write_csv(points, f"metrics/curves/{name}.csv")
     write_json(rewards, "metrics/reward.json")
     write_json(policies, "metrics/policies.json")
     write_json(explanation, "metrics/explanation.json")
     write_json(headline, "metrics/summary.json")
-    drawings = write_figures(figures, TITLES, Path("metrics/figures"), Path("metrics/drawings"))
-    write_report(
-        "metrics/report.html",
-        found,
-        scored.irl_reward,
-        drawings=drawings,
-        versions=read_json("data/inputs/versions.json"),
-        data=READ,
-    )
     write_json({"evaluate": {"seconds": time.monotonic() - started}}, "metrics/evaluate.json")
     return closing.evaluate(headline, rewards)
 

@@ -61,6 +61,8 @@ def test_two_policies(policies: list[str], prompts: str, tmp_path: Path) -> None
     assert report["pairs"]["prompts"] == PROMPTS
     assert report["pairs"]["log_ratio"] == "measured"
     assert report["pairs"]["left_out_long"] == 0
+    assert report["settings"]["pairs"]["samples"] == 2
+    assert report["settings"]["pairs"]["temperature"] == 1.0
     told = report["discrimination"]
     assert set(told) == {"objectives", "ngram", "log_ratio"}
     assert told["log_ratio"]["value"] > 0.9

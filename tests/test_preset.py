@@ -89,11 +89,21 @@ def test_presets_of_audits_go_to_their_params(
     assert "# Audits: what was each model aligned to?" in target.read_text()
 
 
-def test_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_presets_are_listed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert preset.main(["--list"]) == 0
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert sorted(lines) == PRESETS
     assert lines["tweets-local"] == "English tweets with human labels (Davidson et al. 2017)"
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["--list"], ["smoke"]):
+        assert preset.main(arguments) == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err == (
+            "error: there are no presets in presets/ here: run from the project's root\n"
+        )
     for arguments in ([], ["--list", "--write"], ["--list", "tweets-local"]):
         with pytest.raises(SystemExit, match="2"):
             preset.main(arguments)

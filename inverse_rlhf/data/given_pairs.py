@@ -1,18 +1,23 @@
 """Pairs for an audit from anyone's files, and their prompts shared out to the splits."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from inverse_rlhf.data.clean import shows
 from inverse_rlhf.data.given_file import SPLITS, GivenFile, open_given
 from inverse_rlhf.data.given_formats import RATIOS, from_one_file, from_two_files
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.params import Pairs
 from inverse_rlhf.parquet import CATEGORY, table_schema, write_table
 
 GIVEN_PAIRS = table_schema(
@@ -30,6 +35,9 @@ GIVEN_PAIRS = table_schema(
 )
 ROLES = ("prompt", "base", "aligned", "category", "base_score", "aligned_score")
 FEWEST_PROMPTS = 10
+_MADE = b"inverse_rlhf"
+"""Under this key of a file's metadata stands how its pairs were made, see `write_given_pairs`."""
+_LEFT_OUT = ("prompts", "rows", "undivided", "repeated", "long")
 
 
 @dataclass(frozen=True)
@@ -37,17 +45,20 @@ class GivenPairs:
     """Pairs as they were found.
 
     Attributes:
-        table: GIVEN_PAIRS; the column split is there only where a file has it.
+        table: GIVEN_PAIRS; the column split is there only where a file has it. Of a file by
+            `write_given_pairs` `attrs["sampling"]` says how two policies were sampled.
         facts: counts: pairs, prompts; same (pairs of two equal answers), twice (pairs that another
             repeats), both_ways (pairs that are there the other way round, too: they contradict each
             other); empty_base, empty_aligned (answers in which nothing can be seen); repeated_base,
             repeated_aligned (answers that began with their prompt, which is cut); left_out_prompts
             (which one of two files lacks), left_out_rows (of other splits), left_out_undivided
-            (rows of which it cannot be known where answers begin).
+            (rows of which it cannot be known where answers begin). Of a file by
+            `write_given_pairs` also what was left out when it was made, and what it says of
+            log_ratio.
     """
 
     table: pd.DataFrame
-    facts: dict[str, int]
+    facts: dict[str, Any]
 
 
 def read_given_pairs(
@@ -95,13 +106,26 @@ def read_given_pairs(
     files[0].check_splits(table)
     table = table.assign(**{name: np.nan for name in RATIOS if name not in table})
     present = [name for name in GIVEN_PAIRS.names if name in table]
-    return GivenPairs(table[present].reset_index(drop=True), _facts(table, files))
+    made = _made(Path(paths[0])) if len(paths) == 1 else {}
+    given = table[present].reset_index(drop=True)
+    given.attrs |= {"sampling": made["sampling"]} if "sampling" in made else {}
+    return GivenPairs(given, _with_facts(_facts(table, files), made.get("facts", {})))
 
 
-def write_given_pairs(table: pd.DataFrame, path: Path | str) -> None:
-    """Write GIVEN_PAIRS for `read_given_pairs`, without the column split where there is none."""
+def write_given_pairs(
+    table: pd.DataFrame, path: Path | str, facts: Mapping[str, Any] | None = None
+) -> None:
+    """Write GIVEN_PAIRS for `read_given_pairs`, without the column split where there is none.
+
+    Args:
+        table: how its policies were sampled, if they were, is kept with it: the settings in
+            `attrs["sampling"]`.
+        facts: of how it was made, which are kept with it too.
+    """
     fields = [field for field in GIVEN_PAIRS if field.name != "split" or "split" in table]
-    write_table(table, path, pa.schema(fields))
+    made = {"facts": dict(facts or {}), "sampling": table.attrs.get("sampling")}
+    metadata = {_MADE: json.dumps(made, sort_keys=True)} if any(made.values()) else None
+    write_table(table, path, pa.schema(fields, metadata))
 
 
 def share_out(
@@ -161,6 +185,27 @@ def _facts(table: pd.DataFrame, files: Sequence[GivenFile]) -> dict[str, int]:
     kinds = ["repeated_base", "repeated_aligned"]
     kinds += ["left_out_prompts", "left_out_rows", "left_out_undivided"]
     return facts | {kind: sum(file.facts.get(kind, 0) for file in files) for kind in kinds}
+
+
+def _made(path: Path) -> dict[str, Any]:
+    """What `write_given_pairs` kept with a file's table; nothing of another's file."""
+    try:
+        made = json.loads((pq.read_schema(path).metadata or {})[_MADE])
+        sampling = made["sampling"] and Pairs.model_validate(made["sampling"])
+        found = {"facts": dict(made["facts"])}
+    except (OSError, pa.ArrowException, LookupError, TypeError, ValueError, ValidationError):
+        return {}
+    return found | ({"sampling": sampling.model_dump(mode="json")} if sampling else {})
+
+
+def _with_facts(facts: dict[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a file, with what was left out when it was made."""
+    kinds = [f"left_out_{kind}" for kind in _LEFT_OUT] + ["repeated_base", "repeated_aligned"]
+    counts = {
+        kind: facts.get(kind, 0) + made[kind] for kind in kinds if isinstance(made.get(kind), int)
+    }
+    said = {"log_ratio": made["log_ratio"]} if isinstance(made.get("log_ratio"), str) else {}
+    return facts | counts | said
 
 
 def _both_ways(table: pd.DataFrame) -> int:

@@ -139,8 +139,8 @@ def _best_control(measure: str, controls: dict[str, dict[str, Row]]) -> tuple[st
     """The control of the furthest end of an interval from chance, and how far it reaches."""
     reached = {
         name: max(row["high"], 1 - row["low"]) if name in _SIGNLESS else row["high"]
-        for name, table in controls.items()
-        if (row := figure_of(table, measure))
+        for name in CONTROLS
+        if (row := figure_of(controls.get(name, {}), measure))
     }
     best = max(reached, key=lambda name: reached[name], default=None)
     return best, reached[best] if best is not None else 0.5

@@ -38,6 +38,8 @@ WORD_CREDITS = table_schema(
     ("reward", pa.float32()),
     ("credit", pa.float32()),
 )
+SHOWN_CREDITS = WORD_CREDITS
+"""Of the texts that the report shows, whosever they are."""
 MARGINS = table_schema(
     ("prompt_id", pa.int64()),
     ("sample", pa.int32()),

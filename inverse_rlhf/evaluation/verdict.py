@@ -32,9 +32,14 @@ def verdict(report: dict[str, Any]) -> str:
     Args:
         report: the content of audit.json, see `measure`.
     """
-    return " ".join(
-        [_objectives(report), _told_apart(report), *_beside_words(report), *_beside_length(report)]
-    )
+    return " ".join([_objectives(report), _told_apart(report), *beside(report)])
+
+
+def beside(report: dict[str, Any]) -> list[str]:
+    """How the objectives' share of pairs told apart compares with other readers' and with length's,
+    a sentence each; nothing where it may be chance.
+    """
+    return [*_beside_words(report), *_beside_length(report)]
 
 
 def strength(report: dict[str, Any]) -> dict[str, Any]:

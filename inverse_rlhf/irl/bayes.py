@@ -2,7 +2,7 @@
 
 After arXiv 2510.06096, with a full covariance: under a mean-field approximation the volume of the
 posterior shrinks almost by construction. Shrinking alone proves nothing in either case, so the same
-is done with shuffled labels beside it.
+is done with shuffled sides beside it.
 """
 
 from collections.abc import Sequence

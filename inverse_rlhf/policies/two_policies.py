@@ -129,7 +129,8 @@ def sample_pairs_of(
     Returns:
         GIVEN_PAIRS, with the column split only where `prompts` has it: prompt as in `prompts`, no
         category or scores, log-ratios nan for null. `attrs["facts"]` adds to those of `prompts`:
-        prompts, left_out_long and log_ratio, which says "measured" or why not.
+        prompts, left_out_long and log_ratio, which says "measured" or why not;
+        `attrs["sampling"]` has `params`.
 
     Raises:
         UserError: a model that cannot be loaded, a hub id without a revision, messages for a model
@@ -177,6 +178,7 @@ def sample_pairs_of(
     pairs = pairs.assign(base_score=np.nan, aligned_score=np.nan)
     pairs = pairs[[name for name in GIVEN_PAIRS.names if name in pairs]]
     left_out = {"prompts": len(kept), "left_out_long": int((~fits).sum())}
+    pairs.attrs["sampling"] = params.model_dump(mode="json")
     pairs.attrs["facts"] = prompts.attrs.get("facts", {}) | left_out | {"log_ratio": fact}
     return pairs
 

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from inverse_rlhf.evaluation.audit_credits import Credits, credits_of, material_reward
 from inverse_rlhf.evaluation.objectives import Measured
 from inverse_rlhf.evaluation.occlusion import pieces
-from inverse_rlhf.evaluation.verdict import in_words
+from inverse_rlhf.evaluation.verdict import beside, in_words
 from inverse_rlhf.features.objectives import OBJECTIVES
 from inverse_rlhf.rewards.objective_reward import ObjectiveReward
 from inverse_rlhf.show import audit_words as words
@@ -97,6 +97,7 @@ def write_audit_page(
         report=report,
         words=words,
         told=_told(report),
+        beside=beside(report),
         judged=_judged(report),
         found=_found_rows(found, report["null"]["critical"]),
         others=_other_rows(differ),

@@ -37,7 +37,7 @@ def markdown(
 def _answer(report: dict[str, Any]) -> list[str]:
     strength = report["strength"]
     level, why = words.LEVELS[strength["level"]], " ".join(strength["why"])
-    return [f"**{level}.** {strength['sentence']}", "", why, "", report["verdict"], ""]
+    return [f"**{level}.** {report['verdict']}", "", why, ""]
 
 
 def _cautions(report: dict[str, Any]) -> list[str]:

@@ -31,6 +31,7 @@ def figures_of(
             runs=runs,
             rewards=found.rewards,
             policies=found.policies,
+            planted=list(found.planted),
             curves=curves,
             correlations=correlations,
             margins=beside_control(found.margins, fits),

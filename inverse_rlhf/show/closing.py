@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from inverse_rlhf.evaluation.answer import answer
+
 _LEFT_OUT = {
     "left_out_contradictory": "rows of texts with both labels",
     "left_out_repeated": "repeated texts",
@@ -135,7 +137,7 @@ def maxmargin_irl(facts: dict[str, Any]) -> list[str]:
             if above
             else "weak: not above them; get more pairs (data.splits.irl)"
         )
-        lines += [f"shuffled labels reach {shuffled['max']:.1%} at most; {verdict}"]
+        lines += [f"shuffled sides reach {shuffled['max']:.1%} at most; {verdict}"]
     return [*lines, "next: metrics/maxmargin_irl.json, data/irl_runs.parquet"]
 
 
@@ -182,5 +184,16 @@ def evaluate(summary: dict[str, float], rewards: dict[str, Any]) -> list[str]:
     ]
     return [
         *lines,
-        "next: open metrics/report.html; its figures: metrics/summary.json",
+        "next: metrics/summary.json and metrics/reward.json; the stage report shows them",
     ]
+
+
+def report(rewards: dict[str, Any], low: str) -> list[str]:
+    """Of `report`.
+
+    Args:
+        rewards: the content of metrics/reward.json.
+        low: what a text of low true reward is called.
+    """
+    found = answer(rewards, low=low)
+    return [f"{found.verdict}: {found.sentence}", *found.why, "next: open metrics/report.html"]

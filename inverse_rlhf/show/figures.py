@@ -1,5 +1,6 @@
 """The figures: what was trained, what was recovered, what it is worth."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,30 +14,132 @@ from scipy.stats import binomtest, spearmanr
 from sklearn.metrics import auc, roc_curve
 
 from inverse_rlhf.data.tables import both_policies
+from inverse_rlhf.evaluation.answer import CONTROLS
 from inverse_rlhf.show.drawing import BLUE, GREEN, GREY, INK, KEYS, POLICIES, PURPLE, RED, style
 
-TITLES = {
-    "summary": "Recovered against true reward, ROC-AUC beside controls, toxicity of the policies",
-    "policy_training": "Reward gained, KL to base, length and entropy during training",
-    "irl_training": "Loss and discrimination of every run by epoch",
-    "candidates": "ROC-AUC of the recovered reward beside the reference and the controls",
-    "runs": "Rank correlations between the rewards of the runs",
-    "reward_scatter": "Recovered against true reward on test completions",
-    "within_class": "Recovered against true reward within texts of either label",
-    "confusion": "Labels of test completions by the true and by the recovered reward",
-    "roc": "ROC curves of texts of low true reward by the recovered reward",
-    "margins": "By how much the aligned text of a test pair is preferred",
-    "toxicity": "Toxicity rates of the three policies",
-    "ngrams": "Words and word pairs that a sparse sum of words rewards and penalises most",
-    "weights": "Planted and recovered weights of the parts of the reward",
-    "calibration": "How often preferences of a predicted probability are right",
-}
-"""What each figure shows, in the order of a page."""
 _NGRAMS = 12
 _ALIKE = 0.9
-
-
 Labels = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What stands under a figure, and what is read instead of it.
+
+    Attributes:
+        title: what it shows, in a few words.
+        description: a sentence on it; {low} stands for what a text of low true reward is called.
+        width: in the report; None: it is not in it.
+    """
+
+    title: str
+    description: str
+    width: str | None
+
+
+FIGURES = {
+    "summary": Caption(
+        "Summary",
+        "Recovered against true reward, ROC-AUC beside controls, toxicity of the policies.",
+        None,
+    ),
+    "candidates": Caption(
+        "Recovered reward, reference and controls",
+        "ROC-AUC on test completions, with 95 % intervals.",
+        "38rem",
+    ),
+    "reward_scatter": Caption(
+        "Recovered against true reward",
+        "A point is a test completion; lines are the cuts below which a text is called {low}.",
+        "34rem",
+    ),
+    "within_class": Caption(
+        "Recovered against true reward within each kind of text",
+        "Whether the recovered reward ranks texts of one label by the true reward, too.",
+        "100%",
+    ),
+    "weights": Caption(
+        "Planted and recovered weights",
+        "Of the parts that the true reward is a sum of.",
+        "36rem",
+    ),
+    "ngrams": Caption(
+        "Words that the reward is made of",
+        "Weights of the words and pairs of words that a sparse sum rewards and penalises most.",
+        "38rem",
+    ),
+    "roc": Caption(
+        "Texts of low true reward found by the recovered reward",
+        "Share of texts of low true reward that are found, against false alarms, at every cut.",
+        "32rem",
+    ),
+    "confusion": Caption(
+        "Labels by the two rewards",
+        "Test completions by the label of the true and of the recovered reward.",
+        "30rem",
+    ),
+    "margins": Caption(
+        "Margins of test pairs",
+        "Recovered reward of the aligned minus that of the base completion, beside margins of fits "
+        "to shuffled sides.",
+        "36rem",
+    ),
+    "runs": Caption(
+        "Runs beside each other",
+        "How alike the runs rank test completions.",
+        "34rem",
+    ),
+    "calibration": Caption(
+        "Calibration",
+        "How often the text that is held to be preferred is the aligned one, by how sure the "
+        "posterior is.",
+        "32rem",
+    ),
+    "irl_training": Caption(
+        "Fits of the reward",
+        "Loss and share of valid pairs told apart, by epoch, of all runs.",
+        "100%",
+    ),
+    "policy_training": Caption(
+        "Training of both policies",
+        "Reward, KL to the base policy, length and entropy by step, with the true reward (aligned) "
+        "and with the recovered one (rerl).",
+        "100%",
+    ),
+    "toxicity": Caption(
+        "Toxic texts of each policy",
+        "On test prompts, with 95 % intervals.",
+        "30rem",
+    ),
+}
+"""In the order of the page."""
+_CANDIDATES = {
+    "recovered": "recovered, median of {runs} runs",
+    "ensemble": "recovered, mean of all runs",
+    "plain": "before the correction of failures",
+    "log_ratio": "log-ratio of the two policies",
+    "shuffled": "shuffled sides",
+    "random_head": "random weights",
+    "length": "length",
+    "base_loglik": "likelihood under base",
+}
+
+
+def captions(low: str) -> dict[str, str]:
+    """The caption of every figure by its name.
+
+    Args:
+        low: what a text of low true reward is called.
+    """
+    return {
+        name: f"{caption.title}. {caption.description.format(low=low)}"
+        for name, caption in FIGURES.items()
+    }
+
+
+def candidate(key: str, runs: int) -> str:
+    """What a reward is called, by its key in metrics/reward.json, of a fit of so many runs."""
+    return "recovered" if key == "recovered" and runs == 1 else _CANDIDATES[key].format(runs=runs)
 
 
 @dataclass(frozen=True)
@@ -47,6 +150,7 @@ class Measured:
         scores: the scores table.
         runs: the irl_runs table.
         rewards, policies: the content of metrics/reward.json and metrics/policies.json.
+        planted: names of the parts of the true reward that count.
         curves: of policy training, by policy (rlhf, rerl).
         correlations: the run_correlations table.
         margins: of test pairs, by whose they are (recovered and, if it was run, shuffled), in
@@ -64,6 +168,7 @@ class Measured:
     runs: pd.DataFrame
     rewards: dict[str, Any]
     policies: dict[str, dict[str, float]]
+    planted: Sequence[str]
     curves: dict[str, pd.DataFrame]
     correlations: pd.DataFrame
     margins: dict[str, np.ndarray]
@@ -77,7 +182,7 @@ class Measured:
 
 
 def draw_figures(known: Measured) -> dict[str, Figure]:
-    """Every figure by its name, see `TITLES`.
+    """Every figure by its name, see `FIGURES`.
 
     weights is drawn where the true reward is a sum of parts that the recovered one has too,
     calibration where preferences are known.
@@ -101,7 +206,9 @@ def draw_figures(known: Measured) -> dict[str, Figure]:
             "ngrams": _alone(_ngrams, known.ngrams, known.ngrams_r2, size=(5.6, 5.6)),
         }
         if "weights" in known.rewards:
-            drawn["weights"] = _alone(_weights, known.rewards["weights"], size=(5.4, 3.6))
+            drawn["weights"] = _alone(
+                _weights, known.rewards["weights"], known.planted, size=(5.4, 3.6)
+            )
         if known.preferences is not None:
             drawn["calibration"] = _alone(_calibration, known.preferences, size=(4.8, 4.6))
     return drawn
@@ -171,6 +278,7 @@ def _alone(draw: Any, *known: Any, size: tuple[float, float], **settings: Any) -
 
 def _summary(known: Measured) -> Figure:
     figure = Figure(figsize=(14, 4))
+    figure.set_layout_engine("constrained", w_pad=0.15)  # inches, or numbers touch the next label
     scatter, candidates, toxicity = figure.subplots(1, 3)
     _scatter(scatter, known.scores, known.threshold, known.cut)
     _candidates(candidates, known.rewards)
@@ -202,10 +310,16 @@ def _policy_training(curves: dict[str, pd.DataFrame]) -> Figure:
 
 def _irl_training(runs: pd.DataFrame, exported: int | None) -> Figure:
     panels = {"loss": "mean training loss", "valid_discrimination": "discrimination on valid pairs"}
+    control = _CANDIDATES["shuffled"]
     styles: dict[str, dict[str, Any]] = {
         "exported run": {"color": RED, "linewidth": 2.2, "marker": "^", "zorder": 3},
         "other runs": {"color": BLUE, "linewidth": 0.7, "marker": "o", "zorder": 2},
-        "shuffled labels": {"color": GREY, "linewidth": 0.6, "linestyle": "--", "marker": "x"},
+        _CANDIDATES["shuffled"]: {
+            "color": GREY,
+            "linewidth": 0.6,
+            "linestyle": "--",
+            "marker": "x",
+        },
     }
     thin = {"rasterized": True}  # hundreds of lines are too large for an SVG in a page
     figure = Figure(figsize=(10, 3.8))
@@ -216,7 +330,7 @@ def _irl_training(runs: pd.DataFrame, exported: int | None) -> Figure:
         for (kind, run), rows in drawn.groupby(["kind", "run"]):
             name = "exported run" if run == exported else "other runs"
             if kind == "shuffled":
-                name = "shuffled labels"
+                name = control
             marks = {"markevery": np.flatnonzero(rows["selected"]), "markersize": 4}
             marks |= {"markersize": 8} if name == "exported run" else thin
             axis.plot(rows["epoch"], rows[column], **styles[name], **marks)
@@ -233,18 +347,14 @@ def _irl_training(runs: pd.DataFrame, exported: int | None) -> Figure:
 
 def _candidates(axis: Axes, rewards: dict[str, Any]) -> None:
     """ROC-AUC of the recovered reward, its ensemble, the controls and the reference."""
-    tables = {
-        f"recovered, {rewards['runs']} runs": rewards["test"],
-        "ensemble": rewards["ensemble"],
-    }
-    tables |= {"log-ratio": rewards["reference"]["log_ratio"]}
-    names = {"shuffled": "shuffled labels", "random_head": "random head", "length": "length"}
-    names["base_loglik"] = "base log-likelihood"
-    tables |= {names[key]: table for key, table in rewards["controls"].items()}
+    controls = {name: rewards["controls"][name] for name in CONTROLS if name in rewards["controls"]}
+    own = {"recovered": rewards["test"], "ensemble": rewards["ensemble"]}
+    found = own | rewards["reference"] | controls
+    tables = {candidate(key, rewards["runs"]): table for key, table in found.items()}
     recovered: dict[str, Any] = {"color": BLUE, "fmt": "o"}
     reference: dict[str, Any] = {"color": PURPLE, "fmt": "D"}
     control: dict[str, Any] = {"color": GREY, "fmt": "o", "markerfacecolor": "none"}
-    looks = [recovered, recovered, reference] + [control] * len(rewards["controls"])
+    looks = [recovered, recovered, reference] + [control] * len(controls)
     lowest = 0.4  # of an axis that cuts nothing off: controls may lie anywhere
     for position, (table, look) in enumerate(zip(tables.values(), looks, strict=True)):
         row = table.get("roc_auc", {})
@@ -400,7 +510,7 @@ def _margins(axis: Axes, margins: dict[str, np.ndarray]) -> None:
     looks: dict[str, tuple[str, dict[str, Any]]] = {
         "recovered": ("recovered reward", {"color": BLUE, "alpha": 0.8}),
         "shuffled": (
-            "shuffled labels",
+            _CANDIDATES["shuffled"],
             {"color": GREY, "histtype": "step", "linestyle": "--", "linewidth": 1.4},
         ),
     }
@@ -459,10 +569,11 @@ def _ngrams(axis: Axes, ngrams: pd.DataFrame, r2: float) -> None:
         axis.set_title("No word says anything of the reward")
 
 
-def _weights(axis: Axes, weights: dict[str, dict[str, dict[str, float]]]) -> None:
+def _weights(
+    axis: Axes, weights: dict[str, dict[str, dict[str, float]]], parts: Sequence[str]
+) -> None:
     """Ratios to the first planted part, where they are known: pairs do not tell the scale."""
     kind = "ratio" if all("ratio" in found for found in weights.values()) else "weight"
-    parts = list(weights["planted"][kind])
     places = np.arange(len(parts))
     looks: dict[str, dict[str, Any]] = {
         "planted": {"color": GREY},

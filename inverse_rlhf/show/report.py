@@ -5,17 +5,19 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from ruamel.yaml import YAML
 
-from inverse_rlhf.data.tables import both_policies
 from inverse_rlhf.evaluation.answer import CONTROLS, answer, figure_of
-from inverse_rlhf.evaluation.occlusion import pieces, word_credits
+from inverse_rlhf.evaluation.occlusion import pieces
+from inverse_rlhf.evaluation.shown import Shown, choose
 from inverse_rlhf.rewards.card import RewardCard
+from inverse_rlhf.rewards.thresholds import THRESHOLDS
 from inverse_rlhf.show.cautions import cautions
+from inverse_rlhf.show.figures import FIGURES, candidate, captions
 from inverse_rlhf.show.page import (
     Cell,
     Headline,
@@ -28,23 +30,8 @@ from inverse_rlhf.show.page import (
     write_page,
 )
 
-if TYPE_CHECKING:
-    from inverse_rlhf.rewards.classifier import Reward
-
-SHOWN = 10
-"""Texts of each kind."""
 LONGEST = 1_500
 """Characters of a text that are shown, and of its prompt."""
-NAMES = {
-    "recovered": "recovered, median of {runs} runs",
-    "ensemble": "recovered, mean of all runs",
-    "log_ratio": "log-ratio of the two policies",
-    "shuffled": "control: shuffled sides",
-    "random_head": "control: random weights",
-    "length": "control: length",
-    "base_loglik": "control: likelihood under base",
-    "plain": "before the correction of failures",
-}
 POLICIES = {"base": "base", "rlhf": "aligned", "rerl": "rerl, retrained"}
 _SOURCES = {"base": "base", "aligned": "aligned", "rerl": "rerl", "human": "a person"}
 _KEYS = ["prompt_id", "sample", "source"]
@@ -69,6 +56,7 @@ class Results:
             and metrics/explanation.json.
         scores, margins, ngrams, disagreements: tables.
         credits: the word_credits table, for what is a large credit.
+        shown_credits: the same of the texts that are shown.
         card: of the exported reward.
     """
 
@@ -82,6 +70,7 @@ class Results:
     ngrams: pd.DataFrame
     disagreements: pd.DataFrame
     credits: pd.DataFrame
+    shown_credits: pd.DataFrame
     card: RewardCard
 
     @property
@@ -101,77 +90,22 @@ class Results:
         return ("toxic", "non-toxic") if self.planted == {"toxicity": 1.0} else ("low", "high")
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """The texts that the report shows, rows of the scores table.
-
-    Attributes:
-        beside: of the first test prompts, all policies' first completions.
-        best, worst: both policies' test completions of the highest and of the lowest recovered
-            reward, the most extreme first.
-        runs, truth: on which runs, and recovered and true reward, disagree most; none of runs where
-            there is one.
-        against: completions of the pairs whose base completion is preferred most.
-    """
-
-    beside: pd.DataFrame
-    best: pd.DataFrame
-    worst: pd.DataFrame
-    runs: pd.DataFrame
-    truth: pd.DataFrame
-    against: pd.DataFrame
-
-    def rows(self) -> pd.DataFrame:
-        """All of them, each once."""
-        parts = [self.beside, self.best, self.worst, self.runs, self.truth, self.against]
-        columns = [*_KEYS, "prompt", "completion"]
-        plain = [part[columns].astype({"source": str}) for part in parts]
-        return pd.concat(plain, ignore_index=True).drop_duplicates(_KEYS, ignore_index=True)
-
-
-def choose(scores: pd.DataFrame, disagreements: pd.DataFrame, margins: pd.DataFrame) -> Chosen:
-    """The texts to show, by rules that pick none by hand."""
-    scores = scores.astype({"source": str})
-    policies = scores[scores["source"] != "human"]
-    first = np.sort(policies["prompt_id"].unique())[: SHOWN // 2]
-    beside = policies[policies["prompt_id"].isin(first) & (policies["sample"] == 0)]
-    ranked = both_policies(scores).drop_duplicates(["prompt", "completion"])
-    ranked = ranked.sort_values("irl_reward", kind="stable")
-    runs, truth = (disagreements[disagreements["kind"] == kind] for kind in ("runs", "true_reward"))
-    against = margins[margins["margin"] < 0].head(SHOWN // 2)
-    pairs = against[["prompt_id", "sample", "margin"]].merge(
-        both_policies(scores), on=["prompt_id", "sample"], how="left"
-    )
-    return Chosen(
-        beside=beside,
-        best=ranked.tail(SHOWN)[::-1],
-        worst=ranked.head(SHOWN),
-        runs=runs[runs["disagreement"] > 0].head(SHOWN),
-        truth=truth.head(SHOWN),
-        against=pairs,
-    )
-
-
 def write_report(
     path: Path | str,
     results: Results,
-    reward: "Reward",
-    *,
     drawings: Mapping[str, str],
+    *,
     versions: Mapping[str, str],
     data: Iterable[str],
 ) -> None:
     """Write the report as one HTML file.
 
     Args:
-        reward: the recovered one; it reads the texts that are shown without each of their words.
-        drawings: SVGs by name, see `FIGURES`.
+        drawings: SVGs by name, see `draw_figures`.
         versions: of Python and of libraries.
         data: files whose SHA-256 the report gives.
     """
     found, asked = results, results.asked
-    chosen = choose(found.scores, found.disagreements, found.margins)
-    credits = word_credits(chosen.rows(), reward)
     low = found.labels[0]
     write_page(
         path,
@@ -198,7 +132,7 @@ def write_report(
             ]
             for sign in ("up", "down")
         },
-        weights=_weights(found.rewards.get("weights")),
+        weights=_weights(found.rewards.get("weights"), found.planted),
         words=_words(found.explanation["words"], found.card.std),
         ngrams=_ngrams(found.ngrams, found.card.std),
         surrogate=found.explanation["surrogate_r2"],
@@ -208,7 +142,7 @@ def write_report(
         thresholds=_thresholds(found.rewards["thresholds"], asked["evaluate"]["threshold"]),
         agreement=found.rewards["agreement"],
         drawings=_drawings(drawings, low),
-        texts=_texts(found, chosen, credits),
+        texts=_texts(found, choose(found.scores, found.disagreements, found.margins)),
         params=_yaml(asked),
         versions=versions,
         data={name: _sha256(Path(name)) for name in data},
@@ -235,9 +169,7 @@ def _tables(rewards: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _name(key: str, rewards: dict[str, Any]) -> str:
-    if key == "recovered" and rewards["runs"] == 1:
-        return "recovered"
-    return NAMES[key].format(runs=rewards["runs"])
+    return f"{'control: ' if key in CONTROLS else ''}{candidate(key, rewards['runs'])}"
 
 
 def _headlines(found: Results) -> list[Headline]:
@@ -317,7 +249,7 @@ def _goes_with(rows: Sequence[dict[str, Any]]) -> list[list[str | Cell]]:
     ]
 
 
-def _weights(weights: dict[str, Any] | None) -> list[list[str | Cell]]:
+def _weights(weights: dict[str, Any] | None, parts: Iterable[str]) -> list[list[str | Cell]]:
     """Planted and recovered weights side by side; nothing where there are none."""
     if weights is None:
         return []
@@ -328,7 +260,7 @@ def _weights(weights: dict[str, Any] | None) -> list[list[str | Cell]]:
             *(value_cell(side["weight"][name], signed=True) for side in sides),
             *(value_cell(side.get("ratio", {}).get(name), 2, signed=True) for side in sides),
         ]
-        for name in sides[0]["weight"]
+        for name in parts
     ]
 
 
@@ -436,97 +368,24 @@ def _thresholds(thresholds: dict[str, dict[str, float]], used: str) -> list[list
             f"{name} (used)" if name == used else name,
             *(value_cell(row.get(key)) for key in ("accuracy", "balanced_accuracy", "f1", "gap")),
         ]
-        for name, row in thresholds.items()
+        for name in ("best", *THRESHOLDS)
+        if (row := thresholds.get(name))
     ]
 
 
-FIGURES = {
-    "candidates": (
-        "Recovered reward, reference and controls",
-        "ROC-AUC on test completions, with 95 % intervals.",
-        "38rem",
-    ),
-    "reward_scatter": (
-        "Recovered against true reward",
-        "A point is a test completion; lines are the cuts below which a text is called {low}.",
-        "34rem",
-    ),
-    "within_class": (
-        "Recovered against true reward within each kind of text",
-        "Whether the recovered reward ranks texts of one label by the true reward, too.",
-        "100%",
-    ),
-    "weights": (
-        "Planted and recovered weights",
-        "Of the parts that the true reward is a sum of.",
-        "36rem",
-    ),
-    "ngrams": (
-        "Words that the reward is made of",
-        "Weights of the words and pairs of words that a sparse sum rewards and penalises most.",
-        "38rem",
-    ),
-    "roc": (
-        "Texts of low true reward found by the recovered reward",
-        "Share of texts of low true reward that are found, against false alarms, at every cut.",
-        "32rem",
-    ),
-    "confusion": (
-        "Labels by the two rewards",
-        "Test completions by the label of the true and of the recovered reward.",
-        "30rem",
-    ),
-    "margins": (
-        "Margins of test pairs",
-        "Recovered reward of the aligned minus that of the base completion, beside margins of fits "
-        "to shuffled sides.",
-        "36rem",
-    ),
-    "runs": (
-        "Runs beside each other",
-        "How alike the runs rank test completions.",
-        "34rem",
-    ),
-    "calibration": (
-        "Calibration",
-        "How often the text that is held to be preferred is the aligned one, by how sure the "
-        "posterior is.",
-        "32rem",
-    ),
-    "irl_training": (
-        "Fits of the reward",
-        "Loss and share of valid pairs told apart, by epoch, of all runs.",
-        "100%",
-    ),
-    "policy_training": (
-        "Training of both policies",
-        "Reward, KL to the base policy, length and entropy by step, with the true reward (aligned) "
-        "and with the recovered one (rerl).",
-        "100%",
-    ),
-    "toxicity": (
-        "Toxic texts of each policy",
-        "On test prompts, with 95 % intervals.",
-        "30rem",
-    ),
-}
-"""Title, description and width of the figures, in the order of the page."""
-
-
 def _drawings(figures: Mapping[str, str], low: str) -> dict[str, dict[str, Any]]:
-    drawings = {}
-    for name, (title, description, width) in FIGURES.items():
-        if name in figures:
-            description = description.format(low=low)
+    under, drawings = captions(low), {}
+    for name, caption in FIGURES.items():
+        if name in figures and caption.width:
             own = f"figure-{name.replace('_', '-')}"
-            drawing = inline_svg(figures[name], own, title=title, description=description)
-            caption = f"{title}. {description}"
-            drawings[name] = {"drawing": drawing, "caption": caption, "width": width}
+            description = caption.description.format(low=low)
+            drawing = inline_svg(figures[name], own, title=caption.title, description=description)
+            drawings[name] = {"drawing": drawing, "caption": under[name], "width": caption.width}
     return drawings
 
 
-def _texts(found: Results, chosen: Chosen, credits: pd.DataFrame) -> dict[str, Any]:
-    card, known = found.card, _by_text(credits, found.card.std)
+def _texts(found: Results, chosen: Shown) -> dict[str, Any]:
+    card, known = found.card, _by_text(found.shown_credits, found.card.std)
     sizes = found.credits["credit"].abs().to_numpy(np.float64) / card.std
     scale = float(np.quantile(sizes, 0.95)) if len(sizes) else 1.0
 

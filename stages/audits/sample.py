@@ -13,7 +13,7 @@ def main(params: AuditParams, name: str) -> list[str]:
     source = entry(params.policies | params.hub_policies, name)
     prompts = read_prompts_file(Path(source.prompts), source.prompt_column)
     pairs = sample_pairs_of(source, prompts, params.pairs, params.compute, seed=params.seed)
-    write_given_pairs(pairs, f"audit/pairs/{name}.parquet")
+    write_given_pairs(pairs, f"audit/pairs/{name}.parquet", pairs.attrs["facts"])
     return [", ".join(f"{key} {value}" for key, value in pairs.attrs["facts"].items())]
 
 

@@ -14,7 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inverse_rlhf.data.given_pairs import GIVEN_PAIRS, GivenPairs, read_given_pairs, share_out
+from inverse_rlhf.audit_params import load_audit_params
+from inverse_rlhf.data.given_pairs import (
+    GIVEN_PAIRS,
+    GivenPairs,
+    read_given_pairs,
+    share_out,
+    write_given_pairs,
+)
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.parquet import read_table, write_table
 
@@ -531,6 +538,31 @@ def test_real_answers(path: Path, tmp_path: Path) -> None:
     assert written["split"].tolist() == table["split"].tolist()
     again = read_given_pairs([tmp_path / "pairs.parquet"]).table
     assert again.astype(object).fillna(0).equals(table.astype(object).fillna(0))
+
+
+def test_how_pairs_were_made_goes_with_them(tmp_path: Path) -> None:
+    answers = [{"prompt": prompt, "answer": prompt} for prompt in "pq"]
+    joined = read(tmp_path, answers, [{"prompt": "p", "answer": "a"}])
+    path, sampling = tmp_path / "made.parquet", load_audit_params().pairs.model_dump(mode="json")
+    write_given_pairs(joined.table, path, joined.facts | {"left_out_long": 3, "log_ratio": "no"})
+    found = read_given_pairs(path)
+    assert "sampling" not in found.table.attrs
+    assert found.facts["left_out_prompts"] == joined.facts["left_out_prompts"] == 1
+    assert found.facts["left_out_long"] == 3
+    assert found.facts["log_ratio"] == "no"
+    assert found.facts["pairs"] == 1
+    joined.table.attrs["sampling"] = sampling
+    write_given_pairs(joined.table, path)
+    assert read_given_pairs(path).table.attrs["sampling"] == sampling
+
+
+@pytest.mark.parametrize("said", [b"", b"[]", b"{}", b'{"facts": 1, "sampling": {"samples": 0}}'])
+def test_what_others_say_there_is_not_read(tmp_path: Path, said: bytes) -> None:
+    table = pa.Table.from_pylist([pair()]).replace_schema_metadata({"inverse_rlhf": said})
+    pq.write_table(table, tmp_path / "a.parquet")
+    found = read_given_pairs(tmp_path / "a.parquet")
+    assert found.table.attrs == {}
+    assert "left_out_long" not in found.facts
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="real answers are not here")

@@ -33,6 +33,7 @@ SCHEMAS = {
     "data/scores.parquet": evaluation.SCORES,
     "data/run_correlations.parquet": evaluation.RUN_CORRELATIONS,
     "data/word_credits.parquet": evaluation.WORD_CREDITS,
+    "data/shown_credits.parquet": evaluation.SHOWN_CREDITS,
     "data/token_credits.parquet": evaluation.TOKEN_CREDITS,
     "data/margins.parquet": evaluation.MARGINS,
     "data/ngrams.parquet": evaluation.NGRAMS,

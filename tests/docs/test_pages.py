@@ -55,7 +55,7 @@ def test_the_diagram_is_the_pipeline() -> None:
         out: name
         for name, stage in stages.items()
         for out in stage["outs"]
-        if isinstance(out, str)  # those with settings are reports, which no stage reads
+        if isinstance(out, str)  # those with settings are reports in git
     }
     real = {
         (made[dep], name)

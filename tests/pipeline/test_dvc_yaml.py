@@ -149,7 +149,7 @@ def test_params_are_used(stage: str) -> None:
 
 
 def test_outs_are_cached_but_for_the_reports_in_git() -> None:
-    """The last stage alone pays for them: with an uncached output DVC keeps no runs of a stage."""
+    """One stage alone pays for them: with an uncached output DVC keeps no runs of a stage."""
     for name, entry in STAGES.items():
         settings = [out for out in entry["outs"] if isinstance(out, dict)]
         uncached = {path for out in settings for path in out if "cache" in out[path]}
@@ -168,14 +168,15 @@ def test_metrics_are_the_headline_numbers() -> None:
         ("inverse_rlhf/params.py", set()),
         ("inverse_rlhf/errors.py", set()),
         ("inverse_rlhf/show/closing.py", set()),
-        ("inverse_rlhf/show/figures.py", {"evaluate"}),
-        ("inverse_rlhf/evaluation/tables.py", {"evaluate"}),
+        ("inverse_rlhf/show/figures.py", {"report"}),
+        ("inverse_rlhf/show/report.py", {"report"}),
+        ("inverse_rlhf/evaluation/tables.py", {"evaluate", "report"}),
         ("inverse_rlhf/evaluation/summary.py", {"evaluate"}),
-        ("inverse_rlhf/measures/against_truth.py", {"evaluate"}),
+        ("inverse_rlhf/evaluation/reward_metrics.py", {"evaluate"}),
         ("inverse_rlhf/irl/losses.py", {"maxmargin_irl"}),
-        ("inverse_rlhf/irl/tables.py", {"maxmargin_irl", "evaluate"}),
-        ("inverse_rlhf/rewards/card.py", {"maxmargin_irl", "evaluate"}),
-        ("inverse_rlhf/rewards/thresholds.py", {"maxmargin_irl", "evaluate"}),
+        ("inverse_rlhf/irl/tables.py", {"maxmargin_irl", "evaluate", "report"}),
+        ("inverse_rlhf/rewards/card.py", {"maxmargin_irl", "evaluate", "report"}),
+        ("inverse_rlhf/rewards/thresholds.py", {"maxmargin_irl", "evaluate", "report"}),
         ("inverse_rlhf/policies/training.py", {"rlhf_train", "rerl_with_irl_rm"}),
     ],
 )

@@ -1,4 +1,4 @@
-"""The eight stages through DVC in a temporary clone, small, and the daily flows."""
+"""The stages through DVC in a temporary clone, small, and the daily flows."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from inverse_rlhf.params import load_params
 from inverse_rlhf.rewards.recovered import load_irl_reward
 from tests.pipeline.projects import ROOT, copy_project, execute, ran
 
-LAST_THREE = ["maxmargin_irl", "rerl_with_irl_rm", "evaluate"]
+LAST_FOUR = ["maxmargin_irl", "rerl_with_irl_rm", "evaluate", "report"]
 # Small, yet large enough that the properties below hold by a wide margin.
 SMALL = {
     "data.comments": 6000,
@@ -144,7 +144,7 @@ def test_more_runs_fit_the_new_ones_only(clone: Path) -> None:
     before = {path.name for path in (clone / ".irl_runs").rglob("*.safetensors")}
     more = f"irl.runs={SMALL['irl.runs'] + 1}"
     result = execute(clone, "dvc", "exp", "run", "--name", "more", "-S", more)
-    assert ran(result.stdout) == LAST_THREE
+    assert ran(result.stdout) == LAST_FOUR
     files = {path.name: path for path in (clone / ".irl_runs").rglob("*.safetensors")}
     assert set(files) - before == {f"fit-{SMALL['irl.runs']}.safetensors"}
     newest = max(files.values(), key=lambda path: path.stat().st_mtime_ns)
@@ -153,9 +153,9 @@ def test_more_runs_fit_the_new_ones_only(clone: Path) -> None:
     execute(clone, "dvc", "checkout", "-f")
 
 
-def test_irl_change_reruns_the_last_three(clone: Path) -> None:
+def test_irl_change_reruns_the_last_four(clone: Path) -> None:
     result = execute(clone, "dvc", "exp", "run", "--name", "other", "-S", "irl.lr=8e-4")
-    assert ran(result.stdout) == LAST_THREE
+    assert ran(result.stdout) == LAST_FOUR
     table = execute(clone, "dvc", "exp", "show", "--csv").stdout
     assert "other" in table
     assert "0.0008" in table
@@ -171,9 +171,9 @@ def test_irl_change_reruns_the_last_three(clone: Path) -> None:
     assert ran(execute(clone, "dvc", "repro").stdout) == []
 
 
-def test_another_cut_reruns_evaluate_alone(clone: Path) -> None:
+def test_another_cut_reruns_no_training(clone: Path) -> None:
     result = execute(clone, "dvc", "exp", "run", "--name", "cut", "-S", "evaluate.threshold=otsu")
-    assert ran(result.stdout) == ["evaluate"]
+    assert ran(result.stdout) == ["evaluate", "report"]
     changed = read(clone, "reward.json")["test"]["accuracy"]
     execute(clone, "git", "checkout", "-q", ".")
     execute(clone, "dvc", "checkout", "-f")
@@ -186,13 +186,11 @@ def test_another_cut_reruns_evaluate_alone(clone: Path) -> None:
     [
         ("inverse_rlhf/params.py", []),
         ("inverse_rlhf/show/closing.py", []),
-        ("inverse_rlhf/show/figures.py", ["evaluate"]),
-        ("inverse_rlhf/evaluation/tables.py", ["evaluate"]),
+        ("inverse_rlhf/show/figures.py", ["report"]),
+        ("inverse_rlhf/evaluation/tables.py", ["evaluate", "report"]),
     ],
 )
-def test_touched_module_reruns_evaluate_at_most(
-    clone: Path, module: str, reruns: list[str]
-) -> None:
+def test_touched_module_reruns_no_training(clone: Path, module: str, reruns: list[str]) -> None:
     path, before = clone / module, (clone / module).read_text()
     path.write_text(before + "\n# touched\n")
     stale = execute(clone, "dvc", "status", "--json").stdout

@@ -9,6 +9,7 @@ import pandas as pd
 from inverse_rlhf.evaluation.explain import disagreements
 from inverse_rlhf.evaluation.in_words import in_words
 from inverse_rlhf.evaluation.occlusion import common_words, word_credits
+from inverse_rlhf.evaluation.shown import choose
 from inverse_rlhf.rewards.card import RewardCard
 from inverse_rlhf.show.report import Results, write_report
 
@@ -123,6 +124,8 @@ def results(
     margins = margins.reset_index().sort_values("margin", kind="stable", ignore_index=True)
     credits = word_credits(table[table["source"] != "human"], Liking())
     objectives = in_words(table, resamples=100, seed=0)
+    most_disputed = disagreements(table)
+    shown = choose(table, most_disputed, margins).rows()
     explanation = {"surrogate_r2": 0.4, "objectives": objectives, "words": common_words(credits)}
     return Results(
         asked=asked,
@@ -133,8 +136,9 @@ def results(
         scores=table,
         margins=margins,
         ngrams=pd.DataFrame({"ngram": ["good map"], "weight": [1.0], "texts": [9]}),
-        disagreements=disagreements(table),
+        disagreements=most_disputed,
         credits=credits,
+        shown_credits=word_credits(shown, Liking()),
         card=card,
     )
 
@@ -145,8 +149,7 @@ def written(found: Results, path: Path, data: Path) -> str:
     write_report(
         path,
         found,
-        Liking(),
-        drawings=dict.fromkeys(names, DRAWING),
+        dict.fromkeys(names, DRAWING),
         versions={"python": "3.12"},
         data=[str(data)],
     )

@@ -14,6 +14,7 @@ from inverse_rlhf.audit import Audited, audit
 from inverse_rlhf.audit_params import load_audit_params, settings_of
 from inverse_rlhf.data.given_pairs import GIVEN_PAIRS
 from inverse_rlhf.evaluation.audit_credits import credits_of, material_reward
+from inverse_rlhf.evaluation.verdict import beside
 from inverse_rlhf.show.audit_page import write_audit_page
 from tests.browser import NARROW, WIDE, Browser
 
@@ -91,9 +92,12 @@ def test_it_says_what_the_markdown_says(result: Audited, folder: Path) -> None:
     markdown = " ".join((folder / "report.md").read_text().split())
     report = result.report
     strength = report["strength"]
-    for line in (report["verdict"], strength["sentence"], *strength["why"], *report["cautions"]):
+    for line in (*beside(report), *strength["why"], *report["cautions"]):
         assert " ".join(line.split()) in page
         assert " ".join(line.split()) in markdown
+    assert page.count(strength["sentence"]) == 1
+    assert page.count("Other things equal") == markdown.count("Other things equal") == 1
+    assert report["verdict"] in markdown
     for title in ("What to be careful about", "Objectives found", "By category", "How it was made"):
         assert title in page
         assert f"## {title}" in markdown

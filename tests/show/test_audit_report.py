@@ -87,8 +87,8 @@ def section(text: str, title: str) -> list[str]:
 def test_what_is_found_is_a_table(report: dict[str, Any]) -> None:
     text = markdown(report, examples(), margins(), title="Audit of a.json and b.json")
     assert text.startswith(
-        "# Audit of a.json and b.json\n\n**Weak evidence.** It favours noise.\n\nOne. Two.\n\n"
-        "The aligned side moved.\n\n## "
+        "# Audit of a.json and b.json\n\n**Weak evidence.** The aligned side moved.\n\nOne. Two."
+        "\n\n## "
     )
     assert section(text, "What to be careful about") == ["- Few pairs.", "- An odd file."]
     rows = [line for line in section(text, "Objectives found") if line.startswith("| ")]

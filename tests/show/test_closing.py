@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from inverse_rlhf.show import closing
+from tests.show.reports import rewards
 
 CONTROLS = ("shuffled", "random_head", "length", "base_loglik")
 
@@ -84,6 +85,14 @@ def judged(auc: float, controls: dict[str, tuple[float, float]]) -> list[str]:
     return evaluated(auc, controls, kappa=None)
 
 
+def doubtful() -> dict[str, Any]:
+    """A report of all reasons for doubt there are."""
+    found = rewards(found=0.7)
+    found["controls"]["length"]["roc_auc"] |= {"low": 0.6, "high": 0.9}
+    found["agreement"]["label_kappa"] = 0.5
+    return found
+
+
 PROMPTS = pd.DataFrame({"split": ["rl", "irl", "valid", "test"], "toxic": [1, 0, 1, 0]})
 LEFT_OUT = {
     "comments": 9,
@@ -108,6 +117,9 @@ ALL: dict[str, Callable[[], list[str]]] = {
     "evaluate": lambda: evaluated(0.9, {}),
     "evaluate one class": lambda: evaluated(None, {}, within=False, kappa=None),
     "evaluate one class, runs differ": lambda: evaluated(None, {}, within=False),
+    "report strong": lambda: closing.report(rewards(), "toxic"),
+    "report weak": lambda: closing.report(doubtful(), "low"),
+    "report nothing": lambda: closing.report(rewards(found=0.5), "toxic"),
 }
 
 
@@ -175,6 +187,10 @@ def test_lines_have_the_figures() -> None:
     assert "ROC-AUC 0.920 (95 % 0.900 to 0.940), accuracy 0.910" in lines
     assert "kappa 0.95" in lines
     assert "base 0.400 -> aligned 0.400 -> rerl 0.400" in lines
+    said = closing.report(doubtful(), "low")
+    assert said[0].startswith("weak: ")
+    assert "one low by the true reward" in said[0]
+    assert len(said) == 5  # a line for each of three reasons
 
 
 def test_no_area_under_the_curve_is_no_crash() -> None:

@@ -11,15 +11,16 @@ from matplotlib.figure import Figure
 
 from inverse_rlhf.show.drawing import write_figures
 from inverse_rlhf.show.figures import (
-    TITLES,
+    FIGURES,
     Measured,
+    captions,
     confusion_points,
     draw_figures,
     reliability,
     roc_points,
 )
 
-ALWAYS = set(TITLES) - {"weights", "calibration"}
+ALWAYS = set(FIGURES) - {"weights", "calibration"}
 
 
 def scores() -> pd.DataFrame:
@@ -83,6 +84,7 @@ def measured(**others: Any) -> Measured:
         "scores": scores(),
         "runs": runs(),
         "rewards": rewards,
+        "planted": ["toxicity"],
         "policies": dict.fromkeys(("rerl", "base", "rlhf"), rate),
         "curves": {"rlhf": curve(5.0), "rerl": curve(-3.0)},
         "correlations": correlations(0.95),
@@ -116,7 +118,7 @@ def test_all_are_written_and_the_same_twice(tmp_path: Path) -> None:
     for name in ("one", "two"):
         figures = draw_figures(measured(preferences=np.array([0.9, 0.2, 0.6])))
         assert set(figures) == ALWAYS | {"calibration"}
-        write_figures(figures, TITLES, tmp_path / name, tmp_path / f"{name}-svg")
+        write_figures(figures, captions("toxic"), tmp_path / name, tmp_path / f"{name}-svg")
     written = {path.name for path in tmp_path.glob("one*/*")}
     assert written == {f"{name}.{kind}" for name in figures for kind in ("png", "svg")}
     for folder in ("", "-svg"):
@@ -143,8 +145,13 @@ def test_the_axis_of_roc_auc_cuts_no_interval(low: float, start: float) -> None:
     rewards["controls"] = {"shuffled": auc(0.5, low, 0.6), "random_head": auc(0.99, 0.9, 1.0)}
     axes = draw_figures(measured(rewards=rewards))["candidates"].axes[0]
     assert axes.get_xlim() == pytest.approx((start, 1.0))
-    names = ["recovered, 3 runs", "ensemble", "log-ratio", "shuffled labels", "random head"]
-    assert labels(axes.get_yticklabels()) == names
+    assert labels(axes.get_yticklabels()) == [
+        "recovered, median of 3 runs",
+        "recovered, mean of all runs",
+        "log-ratio of the two policies",
+        "shuffled sides",
+        "random weights",
+    ]
     assert "0.990" in {text.get_text() for text in axes.texts}
 
 
@@ -179,7 +186,7 @@ def test_fits_name_their_kinds_and_an_ensemble_has_no_run(drawn: dict[str, Figur
     def names(figure: Figure) -> list[str]:
         return [text.get_text() for text in figure.legends[0].get_texts()]
 
-    kinds = ["other runs", "shuffled labels", "chance"]
+    kinds = ["other runs", "shuffled sides", "chance"]
     assert names(drawn["irl_training"]) == ["exported run", *kinds]
     assert names(draw_figures(measured(exported=None))["irl_training"]) == kinds
 
@@ -199,7 +206,8 @@ def test_parts_are_compared_where_both_rewards_have_them() -> None:
         return {"weight": found, "ratio": {k: v / abs(toxicity) for k, v in found.items()}}
 
     weights = {"planted": beside(-2.0, 1.0), "recovered": beside(-8.0, 2.0)}
-    axes = draw_figures(measured(rewards=measured().rewards | {"weights": weights}))["weights"]
+    known = {"rewards": measured().rewards | {"weights": weights}}
+    axes = draw_figures(measured(**known, planted=["toxicity", "length"]))["weights"]
     assert [bar.get_width() for bar in axes.axes[0].patches] == [-1.0, 0.5, -1.0, 0.25]
     assert legend(axes.axes[0]) == ["planted", "recovered"]
 

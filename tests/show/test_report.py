@@ -1,6 +1,7 @@
 """The report of the closed loop: all that it promises, of every kind of results."""
 
 import hashlib
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -13,8 +14,8 @@ import pytest
 
 from inverse_rlhf.params import Params
 from inverse_rlhf.rewards.card import RewardCard
-from inverse_rlhf.show.report import Results, choose
-from tests.show.reports import PROMPTS, results, rewards, scores, written
+from inverse_rlhf.show.report import Results
+from tests.show.reports import results, rewards, scores, written
 
 BAD = "<script>alert('x')</script>"
 
@@ -91,6 +92,24 @@ def test_ids_are_unique_and_headings_in_order(found: Results, tmp_path: Path, da
 def test_the_same_bytes_twice(found: Results, tmp_path: Path, data: Path) -> None:
     first, second = (written(found, tmp_path / name, data) for name in ("a.html", "b.html"))
     assert first == second
+
+
+def test_the_order_of_keys_in_a_file_changes_nothing(
+    found: Results, tmp_path: Path, data: Path
+) -> None:
+    weights = {
+        side: {"weight": {"toxicity": 1.0, "length_target": 2.0}}
+        for side in ("planted", "recovered")
+    }
+    known = found.rewards | {"weights": weights}
+    planted = {"toxicity": 1.0, "length_target": 0.5}
+    as_read = json.loads(json.dumps(known, sort_keys=True))
+    one, other = (
+        written(replace(found, rewards=rewards, planted=planted), tmp_path / "report.html", data)
+        for rewards in (known, as_read)
+    )
+    assert list(known["controls"]) != list(as_read["controls"])
+    assert one == other
 
 
 def test_texts_are_behind_a_click(found: Results, tmp_path: Path, data: Path) -> None:
@@ -180,18 +199,3 @@ def test_every_kind_of_results(
     if name == "planted":
         assert "Mean true reward of each policy" in html
         assert "one low by the true reward" in html
-
-
-def test_texts_are_chosen_by_rule(found: Results) -> None:
-    chosen = choose(found.scores, found.disagreements, found.margins)
-    assert set(chosen.beside["source"]) == {"base", "aligned", "rerl"}
-    assert len(chosen.beside) == 3 * 5
-    best, worst = chosen.best["irl_reward"], chosen.worst["irl_reward"]
-    assert best.is_monotonic_decreasing
-    assert worst.is_monotonic_increasing
-    both = found.scores[found.scores["source"].isin(["base", "aligned"])]["irl_reward"]
-    assert best.iloc[0] == both.max()
-    assert worst.iloc[0] == both.min()
-    assert (chosen.against["margin"] < 0).all()
-    assert not chosen.rows().duplicated(["prompt_id", "sample", "source"]).any()
-    assert found.scores["prompt_id"].nunique() == PROMPTS
