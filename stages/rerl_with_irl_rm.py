@@ -41,8 +41,10 @@ def main(params: StageParams, kept: Path) -> list[str]:
         seed=params.seed,
         curve=curve,
         checkpoints=Checkpoints(kept, params.checkpoints),
+        adapter="models/rerl",
     )
-    policy.save("models/rerl")
+    if params.rlhf.lora_save == "merged":
+        policy.save("models/rerl")
     write_json({"rerl_with_irl_rm": facts}, "metrics/rerl_with_irl_rm.json")
     return closing.policy_training("rerl", facts, pd.read_csv(curve))
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from datasets import Dataset
 from huggingface_hub import constants
 from transformers import (
@@ -29,6 +30,7 @@ from inverse_rlhf.files import atomic
 from inverse_rlhf.models.blocks import train_top_blocks
 from inverse_rlhf.models.checkpoints import Model, device_of
 from inverse_rlhf.models.dropout import without_dropout
+from inverse_rlhf.models.lora import lora_config, merge_trained
 from inverse_rlhf.models.reading import check_context, completion_texts, ends_of_text, prompt_ids
 from inverse_rlhf.models.resumable import Checkpoints, or_none, train
 from inverse_rlhf.params import Rlhf
@@ -84,6 +86,7 @@ def train_on_reward(
     seed: int,
     curve: Path | str,
     checkpoints: Checkpoints | None = None,
+    adapter: Path | str | None = None,
 ) -> dict[str, float]:
     """Train `policy` in place towards higher `score`, with a KL penalty to where it started.
 
@@ -98,6 +101,8 @@ def train_on_reward(
             (nats per completion), length (tokens) and entropy (nats per token); it grows under a
             temporary name while training runs.
         checkpoints: where there is one, training goes on from it; None: none are taken.
+        adapter: folder that an adapter is written to, beside the model that `policy` was loaded
+            from, where `params.lora_save` is adapter; in `policy` it is merged all the same.
 
     Returns:
         Training facts: seconds, steps, tokens per second, final values of the curve. Without a KL
@@ -111,23 +116,33 @@ def train_on_reward(
     check_context(ids, prompts["prompt_id"].tolist(), policy, params.max_new_tokens)
     if params.trainable_layers != "all":
         train_top_blocks(module, params.trainable_layers)
+    lora = None
+    if params.lora_rank:
+        lora = lora_config(module, params.lora_rank, task="CAUSAL_LM")
+        torch.manual_seed(seed)  # of the adapter's first weights
     tokenizer.padding_side = "left"
     started = time.monotonic()
     with or_none(checkpoints) as states, atomic(curve) as file:
         recorder = _Curve(file, params)
         trainers = TRAINERS[params.algorithm]
-        trainer = (trainers.fast if fast else trainers.plain)(
-            model=module,
-            reward_funcs=_reward_function(score, policy, params.reward_clip),
-            args=_config(trainers.config, params, policy, seed, states),
-            train_dataset=Dataset.from_dict({"prompt": list(prompts["prompt"])}),
-            processing_class=tokenizer,
-            callbacks=[recorder],
-        )
+        with _old_names():
+            trainer = (trainers.fast if fast else trainers.plain)(
+                model=module,
+                reward_funcs=_reward_function(score, policy, params.reward_clip),
+                args=_config(trainers.config, params, policy, seed, states),
+                train_dataset=Dataset.from_dict({"prompt": list(prompts["prompt"])}),
+                processing_class=tokenizer,
+                callbacks=[recorder],
+                peft_config=lora,
+            )
         trainer.eos_token_ids = ends_of_text(policy)
         show_training(trainer)
-        with without_dropout(module), _decoding(module, fast=fast):
+        with without_dropout(module), _decoding(module, fast=fast), _old_names():
             before = _train(trainer, recorder)
+    if lora is not None:
+        trained = merge_trained(trainer.model, "rlhf.lora_rank")
+        if params.lora_save == "adapter" and adapter is not None:
+            trained.write(tokenizer, adapter, base=str(module.name_or_path))
     module.requires_grad_(True).eval()
     seconds = before + time.monotonic() - started
     return {
@@ -153,15 +168,20 @@ def _decoding(module: Any, *, fast: bool) -> Iterator[None]:
 
 def _train(trainer: Any, recorder: "_Curve") -> float:
     """Train; the seconds that earlier processes took for what was gone on with."""
-    with warnings.catch_warnings():  # TRL calls by names that transformers has replaced
+    try:
+        return train(trainer)
+    except FloatingPointError as error:
+        raise UserError(
+            f"policy training diverged after step {recorder.last.get('step', 0)}: {error}; {_HINT}"
+        ) from None
+
+
+@contextlib.contextmanager
+def _old_names() -> Iterator[None]:
+    """TRL and peft call by names that transformers has replaced."""
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing", FutureWarning)
-        try:
-            return train(trainer)
-        except FloatingPointError as error:
-            raise UserError(
-                f"policy training diverged after step {recorder.last.get('step', 0)}: {error}; "
-                f"{_HINT}"
-            ) from None
+        yield
 
 
 def _reward_function(score: Score, policy: Model, clip: float) -> Callable[..., list[float]]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOTrainer, RLOOTrainer
 from trl.trainer import grpo_trainer, rloo_trainer
@@ -29,6 +30,7 @@ class _AsEverywhere:
     """
 
     processing_class: PreTrainedTokenizerBase
+    accelerator: Any
 
     def __init__(self, model: PreTrainedModel, *args: Any, **settings: Any) -> None:
         with _copied(model):
@@ -48,7 +50,10 @@ class _AsEverywhere:
     ) -> tuple[torch.Tensor | None, ...]:
         """TRL's method: log-probabilities and entropies of completion tokens."""
         padded = not attention_mask[:, 0].all()
-        with _positions_of_tokens(model) if padded else contextlib.nullcontext():
+        within: Any = self.accelerator.unwrap_model(model)  # names what the others hand through
+        within = within.get_base_model() if isinstance(within, PeftModel) else within
+        named = "position_ids" in inspect.signature(within.forward).parameters
+        with _positions_of_tokens(model) if padded and named else contextlib.nullcontext():
             found: tuple[torch.Tensor | None, ...] = super()._get_per_token_logps_and_entropies(  # type: ignore[misc]
                 model, input_ids, attention_mask, *args, **settings
             )
@@ -84,15 +89,12 @@ def _copied(policy: PreTrainedModel) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _positions_of_tokens(model: PreTrainedModel) -> Iterator[None]:
-    """Within it, the model is told the positions of tokens, where it can be told."""
+    """Within it, the model is told the positions of tokens."""
 
     def tell(_: Any, args: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         positions = (given["attention_mask"].cumsum(1) - 1).clamp(min=0)
         return args, given | {"position_ids": positions}
 
-    if "position_ids" not in inspect.signature(model.forward).parameters:
-        yield
-        return
     hook = model.register_forward_pre_hook(tell, with_kwargs=True)
     try:
         yield
