@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from inverse_rlhf.files import atomic
+from inverse_rlhf.organism_params import KINDS
 from inverse_rlhf.show.drawing import BLUE, GREEN, GREY, RED, style, write_png
 
 METHOD_NAMES = {
@@ -42,7 +43,7 @@ def draw_organisms(summary: dict[str, Any], path: Path | str) -> None:
 
 
 def _kinds(axes: Axes, summary: dict[str, Any]) -> None:
-    kinds = [name for name in summary["kinds"] if name not in ("single", "all")]
+    kinds = [name for name in KINDS if name in summary["kinds"]]
     shown: dict[str, tuple[str, dict[str, Any]]] = {
         "recall": ("planted ones found", {"color": BLUE}),
         "precision_of_main": ("of main objectives, right", {"color": GREEN, "hatch": "//"}),
@@ -114,7 +115,8 @@ def _methods(axes: Axes, methods: dict[str, Any]) -> None:
         "precision_at_full_recall": "of the first down\nto the last\nplanted, right",
     }
     places = np.arange(len(keys))
-    for shift, (method, rates) in zip((-0.27, 0, 0.27), methods.items(), strict=True):
+    for shift, method in zip((-0.27, 0, 0.27), METHOD_NAMES, strict=True):
+        rates = methods[method]
         medians = [(rates[key] or {"median": np.nan})["median"] for key in keys]
         nulls = f"finds something in {rates['nulls_with_findings']} of {rates['nulls']} nulls"
         label = f"{METHOD_NAMES[method]} ({nulls})"

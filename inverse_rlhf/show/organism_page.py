@@ -1,13 +1,13 @@
 """The organisms' results as a page that opens anywhere, and in a few lines."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from inverse_rlhf.files import atomic
-from inverse_rlhf.organism_params import Plant
+from inverse_rlhf.organism_params import KINDS, Plant
 from inverse_rlhf.show.organism_figure import METHOD_NAMES
 
 _STYLE = """
@@ -66,11 +66,11 @@ def write_page(
         f'<img alt="Rates by kind of plant, power, and baselines" '
         f'src="data:image/png;base64,{image}">',
         *_kinds(summary),
-        *_nulls(summary),
+        *_nulls(summary, plants),
         *_methods(summary),
         *_power(summary),
-        *_ratios(summary),
-        *_slices(summary),
+        *_ratios(summary, plants),
+        *_slices(summary, plants),
         *_plants(summary, plants),
     ]
     page = (
@@ -88,7 +88,8 @@ def _kinds(summary: dict[str, Any]) -> list[str]:
     keys = ("recall", "all", "named", "first", "precision", "precision_of_main")
     rows: list[list[Cell]] = [
         [kind, str(rates["plants"]), *(rates[key] for key in keys)]
-        for kind, rates in summary["kinds"].items()
+        for kind in (*KINDS, "single", "all")
+        if (rates := summary["kinds"].get(kind))
     ]
     heads = [
         "kind",
@@ -110,22 +111,25 @@ def _kinds(summary: dict[str, Any]) -> list[str]:
     ]
 
 
-def _nulls(summary: dict[str, Any]) -> list[str]:
+def _nulls(summary: dict[str, Any], plants: Iterable[str]) -> list[str]:
+    others = [name for name in METHOD_NAMES if name != "audit"]
     rows: list[list[Cell]] = [
-        [plant, str(null["audits"]), str(null["with_findings"])]
-        + [str(count) for count in null["of_others"].values()]
-        for plant, null in summary["nulls"].items()
+        [
+            plant,
+            str(null["audits"]),
+            str(null["with_findings"]),
+            *(str(null["of_others"][name]) for name in others),
+        ]
+        for plant, null in _in_order(summary["nulls"], plants)
     ]
-    others = [f"by {METHOD_NAMES[name]}" for name in METHOD_NAMES if name != "audit"]
-    return [
-        "<h2>Where no reward is planted</h2>",
-        _table(["organism", "audits", "with anything found", *others], rows),
-    ]
+    heads = ["organism", "audits", "with anything found"]
+    heads += [f"by {METHOD_NAMES[name]}" for name in others]
+    return ["<h2>Where no reward is planted</h2>", _table(heads, rows)]
 
 
 def _methods(summary: dict[str, Any]) -> list[str]:
     rows: list[list[Cell]] = []
-    for method, rates in summary["methods"].items():
+    for method, rates in _in_order(summary["methods"], METHOD_NAMES):
         ahead = rates.get("audit_ahead_by")
         beside = (
             f"{ahead['value']:+.2f} ({ahead['low']:+.2f} to {ahead['high']:+.2f}); better on "
@@ -175,18 +179,21 @@ def _power(summary: dict[str, Any]) -> list[str]:
     ]
 
 
-def _ratios(summary: dict[str, Any]) -> list[str]:
+def _ratios(summary: dict[str, Any], plants: Mapping[str, Plant]) -> list[str]:
     ratios = summary["ratios"]
     if not ratios:
         return []
-    rows: list[list[Cell]] = [[name, *part.values()] for name, part in ratios["parts"].items()]
-    rows.append(["plants with all within a quarter", *ratios["within_a_quarter"].values()])
-    heads = [
-        "plant: part",
-        "recovered over planted",
-        "the policy's own over planted",
-        "recovered over the policy's own",
-    ]
+    kinds = {
+        "recovered": "recovered over planted",
+        "followed": "the policy's own over planted",
+        "of_followed": "recovered over the policy's own",
+    }
+    names = [f"{plant}: {part}" for plant, how in plants.items() for part in how.weights]
+    parts = _in_order(ratios["parts"], names)
+    rows: list[list[Cell]] = [[name, *(part[kind] for kind in kinds)] for name, part in parts]
+    near = ratios["within_a_quarter"]
+    rows.append(["plants with all within a quarter", *(near[kind] for kind in kinds)])
+    heads = ["plant: part", *kinds.values()]
     return [
         "<h2>Weights of sums</h2>",
         "<p>Ratios of a part's weight to the first part's, over one another: 1 is right. The "
@@ -195,7 +202,7 @@ def _ratios(summary: dict[str, Any]) -> list[str]:
     ]
 
 
-def _slices(summary: dict[str, Any]) -> list[str]:
+def _slices(summary: dict[str, Any], plants: Iterable[str]) -> list[str]:
     rows: list[list[Cell]] = [
         [
             plant,
@@ -205,7 +212,7 @@ def _slices(summary: dict[str, Any]) -> list[str]:
             row["moved_inside"],
             row["moved_outside"],
         ]
-        for plant, row in summary["slices"].items()
+        for plant, row in _in_order(summary["slices"], plants)
     ]
     heads = [
         "plant",
@@ -222,7 +229,7 @@ def _plants(summary: dict[str, Any], plants: Mapping[str, Plant]) -> list[str]:
     keys = ("kl", "followed_r2", "recall", "first", "discrimination", "ngram", "shuffled", "starc")
     rows: list[list[Cell]] = [
         [name, _weights(plants[name]), *(row[key] for key in keys), "; ".join(row["named"])]
-        for name, row in summary["plants"].items()
+        for name, row in _in_order(summary["plants"], plants)
     ]
     heads = ["organism", "planted", "KL, nats", "R² of its log-ratio", "found", "first"]
     heads += ["told apart", "by n-grams", "by shuffled", "STARC", "named, by seed"]
@@ -235,6 +242,11 @@ def _plants(summary: dict[str, Any], plants: Mapping[str, Plant]) -> list[str]:
         "first are shares of parts and of seeds.</p>",
         _table(heads, rows),
     ]
+
+
+def _in_order(found: Mapping[str, Any], names: Iterable[str]) -> list[tuple[str, Any]]:
+    """What is known of each name, in the order of the names: a file has them in another."""
+    return [(name, found[name]) for name in names if name in found]
 
 
 def _weights(plant: Plant) -> str:

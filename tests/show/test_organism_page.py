@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from inverse_rlhf.evaluation.namings import METHODS
 from inverse_rlhf.evaluation.organism_summary import summary_of
+from inverse_rlhf.files import read_json, write_json
 from inverse_rlhf.organism_params import Plant
 from inverse_rlhf.show.organism_figure import METHOD_NAMES, draw_organisms
 from inverse_rlhf.show.organism_page import closing_lines, write_page
@@ -270,6 +271,21 @@ def test_the_figure_shows_rates(
     assert [text.get_text() for text in legend.get_texts()] == [
         f"{name} (finds something in 1 of 6 nulls)" for name in METHOD_NAMES.values()
     ]
+
+
+def test_a_file_of_the_summary_gives_the_same_page_and_figure(
+    summary: dict[str, Any], tmp_path: Path
+) -> None:
+    """Its keys are sorted."""
+    write_json(summary, tmp_path / "summary.json")
+    as_read = read_json(tmp_path / "summary.json")
+    for name, given in (("one", summary), ("two", as_read)):
+        draw_organisms(given, tmp_path / f"{name}.png")
+        write_page(given, PLANTS, tmp_path / f"{name}.png", tmp_path / f"{name}.html")
+    assert list(as_read["methods"]) != list(summary["methods"])
+    for kind in ("png", "html"):
+        one, two = (tmp_path / f"{name}.{kind}" for name in ("one", "two"))
+        assert one.read_bytes() == two.read_bytes()
 
 
 def test_the_figure_is_a_png_of_the_same_bytes(summary: dict[str, Any], tmp_path: Path) -> None:
