@@ -143,4 +143,4 @@ def main(params: Params) -> list[str]:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, shared=True)

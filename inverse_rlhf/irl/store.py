@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import atomic, remove, to_disk
 from inverse_rlhf.irl.runs import Fit, Run
+from inverse_rlhf.models import processes
 
 _PACKAGE = Path(__file__).parent.parent
 FITTING = (
@@ -61,7 +62,7 @@ class RunStore:
         )
         tensors["epoch"] = torch.tensor(fit.epoch)
         tensors["rewards"] = torch.from_numpy(np.ascontiguousarray(fit.rewards))
-        with atomic(self._path(fit.run)) as temporary:
+        with processes.apart(), atomic(self._path(fit.run)) as temporary:
             save_file(tensors, temporary, self._marks(fit.run, tensors))
             to_disk(temporary)
 
@@ -131,7 +132,8 @@ class RunStore:
 def open_store(folder: Path, key: str) -> Iterator[RunStore]:
     """The store of a problem's runs, which is this process's alone within the block.
 
-    Runs of other problems are forgotten, unless another process is at work on them.
+    Runs of other problems are forgotten, unless another process is at work on them. Processes that
+    work together share one store, which the first of them opens.
 
     Args:
         folder: of all stores.
@@ -141,6 +143,15 @@ def open_store(folder: Path, key: str) -> Iterator[RunStore]:
         UserError: another process is at work on this problem.
     """
     own = folder / key
+    with _locked(own) if processes.first() else contextlib.nullcontext():
+        processes.barrier()
+        yield RunStore(own, key)
+        processes.barrier()
+
+
+@contextlib.contextmanager
+def _locked(own: Path) -> Iterator[None]:
+    folder = own.parent
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:
         # One process at a time opens and forgets: no lock is looked for in a store that goes.
@@ -152,7 +163,7 @@ def open_store(folder: Path, key: str) -> Iterator[RunStore]:
             for other in folder.iterdir():
                 if other != own:
                     _forget(other)
-        yield RunStore(own, key)
+        yield
 
 
 def _forget(store: Path) -> None:

@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.models import processes
 from inverse_rlhf.models.checkpoints import Model, device_of
 from inverse_rlhf.params import Compute, Scratch, ScratchTokens
 from inverse_rlhf.progress import show_training
@@ -249,6 +250,7 @@ def _train(
             logging_steps=50,
             report_to=[],
         )
+        processes.keep_to_one_device(arguments)
         trainer = Trainer(
             model=model,
             args=arguments,

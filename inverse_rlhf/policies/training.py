@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from datasets import Dataset
 from huggingface_hub import constants
 from transformers import (
@@ -27,6 +28,7 @@ from trl import GRPOConfig, RLOOConfig
 from inverse_rlhf.data.tables import whole_texts
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import atomic
+from inverse_rlhf.models import processes
 from inverse_rlhf.models.blocks import train_top_blocks
 from inverse_rlhf.models.checkpoints import Model, device_of
 from inverse_rlhf.models.dropout import without_dropout
@@ -102,9 +104,11 @@ def train_on_reward(
         penalty TRL measures no KL: it is absent here and empty in the curve.
 
     Raises:
-        UserError: a reward that is not finite, a KL above `params.max_kl`, or a prompt too long.
+        UserError: a reward that is not finite, a KL above `params.max_kl`, a prompt too long, or
+            processes that cannot share the batch evenly.
     """
-    module, tokenizer, fast = policy.module, policy.tokenizer, policy.compute.fast
+    module, tokenizer = policy.module, policy.tokenizer
+    fast = policy.compute.fast and processes.spread() is None
     ids = prompt_ids(prompts["prompt"].tolist(), tokenizer)
     check_context(ids, prompts["prompt_id"].tolist(), policy, params.max_new_tokens)
     if params.trainable_layers != "all":
@@ -123,6 +127,8 @@ def train_on_reward(
             callbacks=[recorder],
         )
         trainer.eos_token_ids = ends_of_text(policy)
+        if fast and processes.count() > 1:
+            torch.manual_seed(seed)  # TRL has seeded each otherwise; here they draw alike
         show_training(trainer)
         with without_dropout(module), _decoding(module, fast=fast):
             _train(trainer, recorder)
@@ -167,7 +173,8 @@ def _reward_function(score: Score, policy: Model, clip: float) -> Callable[..., 
     def reward(prompts: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
         heads = prompt_ids(prompts, tokenizer)
         completions = completion_texts(prompts, heads, completion_ids, tokenizer)
-        values = score(prompts, completions)
+        with processes.apart():  # each has completions of its own
+            values = score(prompts, completions)
         if not np.isfinite(values).all():
             row = int((~np.isfinite(values)).argmax())
             text = prompts[row] + completions[row]
@@ -181,12 +188,10 @@ def _reward_function(score: Score, policy: Model, clip: float) -> Callable[..., 
 def _config(config_class: Any, params: Rlhf, policy: Model, folder: str, seed: int) -> Any:
     compute = policy.compute
     device = device_of(compute).type
-    return config_class(
+    config = config_class(
         output_dir=folder,
         max_steps=params.steps,
-        per_device_train_batch_size=(
-            params.batch_size * params.generations // params.gradient_accumulation
-        ),
+        per_device_train_batch_size=_rollouts_at_once(params),
         gradient_accumulation_steps=params.gradient_accumulation,
         num_generations=params.generations,
         num_iterations=params.iterations,
@@ -215,6 +220,24 @@ def _config(config_class: Any, params: Rlhf, policy: Model, folder: str, seed: i
         logging_steps=1,
         report_to=[],
     )
+    processes.keep_to_one_device(config)
+    return config
+
+
+def _rollouts_at_once(params: Rlhf) -> int:
+    """How many rollouts a process reads at once; the batch is that of all processes.
+
+    Raises:
+        UserError: they cannot share it evenly.
+    """
+    size = params.batch_size * params.generations // params.gradient_accumulation
+    if size % (count := processes.count()):
+        raise UserError(
+            f"{count} processes cannot share {size} completions evenly: they must divide "
+            f"rlhf.batch_size ({params.batch_size}) * rlhf.generations ({params.generations}) / "
+            f"rlhf.gradient_accumulation ({params.gradient_accumulation})"
+        )
+    return size // count
 
 
 class _Curve(TrainerCallback):
