@@ -63,9 +63,12 @@ def remove(path: Path) -> None:
 
 
 def to_disk(path: Path) -> None:
-    """Wait until a file is on the disk, and not only in memory."""
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
+    """Wait until a file, or the names in a folder, are on the disk and not only in memory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(content: Any, path: Path | str) -> None:

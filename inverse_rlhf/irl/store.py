@@ -1,11 +1,9 @@
 """Finished runs on disk: a stage fits those that it lacks, killed before or asked for more."""
 
 import contextlib
-import fcntl
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -14,9 +12,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.files import atomic, remove, to_disk
+from inverse_rlhf.files import atomic, to_disk
 from inverse_rlhf.irl.runs import Fit, Run
 from inverse_rlhf.models import processes
+from inverse_rlhf.resume import digest, own_folder
 
 _PACKAGE = Path(__file__).parent.parent
 FITTING = (
@@ -118,11 +117,11 @@ class RunStore:
 
     def _marks(self, run: Run, tensors: dict[str, torch.Tensor]) -> dict[str, str]:
         """What a file says of itself: whose it is, and a checksum of its content."""
-        digest = hashlib.sha256()
+        content = hashlib.sha256()
         for name, value in sorted(tensors.items()):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.cpu().reshape(-1).view(torch.uint8).numpy().data)
-        return {"key": self._key, "run": repr(run), "sha256": digest.hexdigest()}
+            content.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            content.update(value.cpu().reshape(-1).view(torch.uint8).numpy().data)
+        return {"key": self._key, "run": repr(run), "sha256": content.hexdigest()}
 
     def _path(self, run: Run) -> Path:
         return self._folder / f"{run.name}.safetensors"
@@ -142,45 +141,8 @@ def open_store(folder: Path, key: str) -> Iterator[RunStore]:
     Raises:
         UserError: another process is at work on this problem.
     """
-    own = folder / key
-    with _locked(own) if processes.first() else contextlib.nullcontext():
-        processes.barrier()
+    with own_folder(folder, key) as own:
         yield RunStore(own, key)
-        processes.barrier()
-
-
-@contextlib.contextmanager
-def _locked(own: Path) -> Iterator[None]:
-    folder = own.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as held:
-        # One process at a time opens and forgets: no lock is looked for in a store that goes.
-        with (folder / "lock").open("a") as opening:
-            fcntl.flock(opening, fcntl.LOCK_EX)
-            own.mkdir(exist_ok=True)
-            if not _taken(held.enter_context((own / "lock").open("a"))):
-                raise UserError(f"{own}: another process fits these runs: wait until it has ended")
-            for other in folder.iterdir():
-                if other != own:
-                    _forget(other)
-        yield
-
-
-def _forget(store: Path) -> None:
-    if not store.is_dir():
-        return
-    with (store / "lock").open("a") as lock:
-        if _taken(lock):
-            remove(store)
-
-
-def _taken(lock: IO[str]) -> bool:
-    """Take a lock that lasts until its file is closed; False where another process has it."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def store_key(tables: Mapping[str, pd.DataFrame], weights: Path | None, settings: str) -> str:
@@ -192,14 +154,9 @@ def store_key(tables: Mapping[str, pd.DataFrame], weights: Path | None, settings
             folder: of none.
         settings: params and seed, and what else names the model.
     """
-    digest = hashlib.sha256(settings.encode())
-    for name, table in tables.items():
-        kinds = [(str(column), str(kind)) for column, kind in table.dtypes.items()]
-        digest.update(repr((name, len(table), kinds)).encode())
-        digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
     # Every file: tokenizers have theirs under many names.
     model = [path for path in weights.glob("*") if path.is_file()] if weights is not None else []
-    for path in [*(_PACKAGE / name for name in FITTING), *sorted(model)]:
-        with path.open("rb") as stream:
-            digest.update(path.name.encode() + hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()[:16]
+    files = {name: _PACKAGE / name for name in FITTING} | {
+        path.name: path for path in sorted(model)
+    }
+    return digest(settings, tables=tables, files=files)

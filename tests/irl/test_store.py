@@ -102,7 +102,7 @@ def test_stores_in_use_are_nobody_elses(tmp_path: Path) -> None:
         assert kept.all([RUN]) == [kept.get(RUN)]
         assert torch.equal(kept.state(RUN)["weight"], torch.ones(2))
         with (
-            pytest.raises(UserError, match="another process fits these runs: wait until"),
+            pytest.raises(UserError, match="another process is at work on this: wait until"),
             open_store(tmp_path, "one"),
         ):
             pass
