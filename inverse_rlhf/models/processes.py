@@ -8,6 +8,7 @@ there is one process, and nothing here does anything. torch is loaded by `joined
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -86,7 +87,8 @@ def joined(device: str) -> Iterator[None]:
         device: `compute.device`; on GPUs each process has its own.
 
     Raises:
-        UserError: it names one GPU for all, or there are fewer than processes.
+        UserError: it names one GPU for all, there are fewer than processes, or what accelerate is
+            configured to needs GPUs.
     """
     if launched() == 1:
         yield
@@ -97,6 +99,11 @@ def joined(device: str) -> Iterator[None]:
     cpu = device == "cpu" or not torch.cuda.is_available()
     if not cpu:
         _check_gpus(device, torch.cuda.device_count())
+    elif engine := _engine():
+        raise UserError(
+            f"accelerate's configuration spreads weights by {engine}, which it does on GPUs alone, "
+            "and ignores on CPUs: take one without it"
+        )
     state = PartialState(cpu=cpu, timeout=_LONGEST_WAIT)
     _here.rank, _here.count = state.process_index, state.num_processes
     try:
@@ -217,11 +224,15 @@ def keep_to_one_device(arguments: "TrainingArguments") -> None:
     arguments._n_gpu = min(arguments.n_gpu, 1)
 
 
-def spread() -> str | None:
-    """The engine of accelerate's configuration that spreads weights over processes, if one does."""
+def spread() -> bool:
+    """Whether accelerate's configuration spreads a model's weights over the processes."""
+    return together() and _engine() is not None
+
+
+def _engine() -> str | None:
     engines = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
     chosen = [name for key, name in engines.items() if os.environ.get(key, "").lower() == "true"]
-    return chosen[0] if chosen and together() else None
+    return chosen[0] if chosen else None
 
 
 @contextlib.contextmanager
@@ -253,7 +264,8 @@ def one_voice() -> Iterator[None]:
 
 def _first_to_fail() -> bool:
     """Whether nobody else tells. Before the processes have joined, all find the same."""
-    if _here.count == 1:
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not distributed.is_initialized():
         if not speaks():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             time.sleep(_HEADSTART)
@@ -263,4 +275,4 @@ def _first_to_fail() -> bool:
     try:
         return int(_get_default_store().add(_FAILED, 1)) == 1
     except RuntimeError:  # the first process kept it, and has ended
-        return _here.rank == 0
+        return speaks()

@@ -93,7 +93,8 @@ def train_on_reward(
 
     Args:
         prompts: column prompt.
-        policy: the base policy; a copy of it is the reference of the KL penalty.
+        policy: the base policy; a copy of it is the reference of the KL penalty. Where accelerate's
+            configuration spreads weights over processes, the first alone has them at the end.
         score: the reward.
         curve: CSV file of step, mean reward, its standard deviation within a batch, KL to base
             (nats per completion), length (tokens) and entropy (nats per token); it grows under a
@@ -108,7 +109,7 @@ def train_on_reward(
             processes that cannot share the batch evenly.
     """
     module, tokenizer = policy.module, policy.tokenizer
-    fast = policy.compute.fast and processes.spread() is None
+    fast = policy.compute.fast and not processes.spread()
     ids = prompt_ids(prompts["prompt"].tolist(), tokenizer)
     check_context(ids, prompts["prompt_id"].tolist(), policy, params.max_new_tokens)
     if params.trainable_layers != "all":
@@ -132,6 +133,8 @@ def train_on_reward(
         show_training(trainer)
         with without_dropout(module), _decoding(module, fast=fast):
             _train(trainer, recorder)
+        if processes.spread():
+            _collect(trainer, module)
     module.requires_grad_(True).eval()
     seconds = time.monotonic() - started
     return {
@@ -165,6 +168,17 @@ def _train(trainer: Any, recorder: "_Curve") -> None:
                 f"policy training diverged after step {recorder.last.get('step', 0)}: {error}; "
                 f"{_HINT}"
             ) from None
+
+
+def _collect(trainer: Any, module: Any) -> None:
+    """Give the first process the whole weights, which the processes have had in parts."""
+    whole = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    if processes.first():
+        for name, parameter in list(module.named_parameters()):
+            owner, _, own_name = name.rpartition(".")
+            values = whole[name].to(parameter.dtype)
+            setattr(module.get_submodule(owner), own_name, torch.nn.Parameter(values))
+        module.tie_weights()
 
 
 def _reward_function(score: Score, policy: Model, clip: float) -> Callable[..., list[float]]:
