@@ -5,12 +5,14 @@ import json
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.models import processes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,9 +26,20 @@ _UNREAD = {".bin", ".ckpt", ".gguf", ".h5", ".md", ".msgpack", ".onnx", ".pt", "
 def atomic(path: Path | str) -> Iterator[Path]:
     """A temporary path to write a file or a folder to, renamed to `path` when the block succeeds.
 
-    What a killed run left under the temporary name is removed first.
+    What a killed run left under the temporary name is removed first. Of several processes the first
+    writes, and the others go on when it has; what these write is thrown away.
     """
-    path = Path(path)
+    if processes.first():
+        with _renamed(Path(path)) as temporary:
+            yield temporary
+    else:
+        with tempfile.TemporaryDirectory() as elsewhere:
+            yield Path(elsewhere) / Path(path).name
+    processes.barrier()
+
+
+@contextmanager
+def _renamed(path: Path) -> Iterator[Path]:
     temporary = path.with_name(path.name + ".tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     remove(temporary)

@@ -1,12 +1,13 @@
 """The typed mirror of params.yaml: the only module that knows its keys and ranges.
 
 It checks and computes nothing, so no stage depends on it: a new key reruns the stages that declare
-it. `Params` is the whole file, checked at every start; a stage is handed the class of its own
+it. `ParamsFile` is the whole file, checked at every start; a stage is handed the class of its own
 groups, which is what dvc.yaml declares for it.
 """
 
 import importlib
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -104,6 +105,33 @@ class Group(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _command(text: str) -> str:
+    """What a stage's name can follow in a shell's `exec`."""
+    try:
+        words = shlex.split(text)
+    except ValueError:  # a quotation without its end
+        words = []
+    if len(words) < 2 or words[-1] != "-m" or "=" in words[0] or re.search("[;&|<>`$#\n]", text):
+        raise ValueError(
+            "it must be one command that ends with -m, which a stage's name follows, such as "
+            "python -m or torchrun --nproc_per_node 2 -m; variables are set by env NAME=VALUE"
+        )
+    return text
+
+
+Command = Annotated[str, AfterValidator(_command)]
+
+
+class Launch(Group):
+    """How the stages that several processes can share are started; see dvc.yaml."""
+
+    rlhf_train: Command
+    generate_pairs: Command
+    maxmargin_irl: Command
+    rerl_with_irl_rm: Command
+    evaluate: Command
 
 
 class Compute(Group):
@@ -488,7 +516,7 @@ class Evaluate(Transfer, Reports):
 
 
 class Params(Group):
-    """All of params.yaml."""
+    """All of params.yaml that a result depends on."""
 
     seed: Seed
     checkpoints: Natural
@@ -574,6 +602,18 @@ class Params(Group):
         return None
 
 
+class ParamsFile(Params):
+    """All of params.yaml."""
+
+    launch: Launch
+
+
+class Launched(Group):
+    """What says how stages are started."""
+
+    launch: Launch
+
+
 Stage = TypeVar("Stage", bound=Group)
 
 
@@ -640,7 +680,7 @@ def parse_params(content: Any, name: str = "params.yaml") -> Params:
     if not isinstance(content, dict):
         raise UserError(f"{name} holds no params: restore it from the repository")
     try:
-        return Params.model_validate(content)
+        return ParamsFile.model_validate(content)
     except ValidationError as error:
         raise UserError("\n".join(error_lines(error, name))) from None
 

@@ -7,19 +7,21 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 from transformers import PrinterCallback, ProgressCallback, Trainer
 
+from inverse_rlhf.models import processes
+
 Item = TypeVar("Item")
 
 
 def shown(items: Iterable[Item], name: str) -> Iterator[Item]:
     """The items, with a bar where standard error is a terminal."""
-    return iter(tqdm(items, name, disable=None, leave=False))
+    return iter(tqdm(items, name, disable=None if processes.speaks() else True, leave=False))
 
 
 def show_training(trainer: Trainer) -> None:
     """Have a trainer show one bar, in place of hundreds of characters a step."""
     for theirs in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(theirs)
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and processes.speaks():
         trainer.add_callback(_Bar)
 
 

@@ -22,6 +22,7 @@ import torch
 from inverse_rlhf.digests import versions
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import atomic, read_json, remove, to_disk
+from inverse_rlhf.models import processes
 from inverse_rlhf.params import Group
 
 KEPT = Path(".resume")
@@ -69,11 +70,12 @@ def unfinished(stage: str, params: Group, inputs: Sequence[str]) -> Iterator[Pat
     Raises:
         UserError: another process is at work on the same.
     """
-    folder, key = KEPT / stage, stage_key(stage, params, inputs)
+    folder, key = KEPT / stage, processes.of_first(stage_key(stage, params, inputs))
     with own_folder(folder, key) as own:
         yield own
-    with _opening(folder):
-        _forget(folder / key)
+    if processes.first():
+        with _opening(folder):
+            _forget(folder / key)
 
 
 def stage_key(stage: str, params: Group, inputs: Sequence[str]) -> str:
@@ -84,8 +86,8 @@ def stage_key(stage: str, params: Group, inputs: Sequence[str]) -> str:
     code = {name: modules[name] for name in sorted(modules) if not name.startswith(_NO_RESULT)}
     code[f"stages/{stage}.py"] = _ROOT / "stages" / f"{stage}.py"
     cards = [torch.cuda.get_device_name(card) for card in range(torch.cuda.device_count())]
-    processes = os.environ.get("WORLD_SIZE", "1")
-    machine = (versions(), torch.get_num_threads(), cards, processes)
+    launched = os.environ.get("WORLD_SIZE", "1")
+    machine = (versions(), torch.get_num_threads(), cards, launched)
     given = {name: path for source in inputs for name, path in _files(Path(source)).items()}
     return digest(repr((settings, machine)), files=code | given)
 
@@ -120,7 +122,7 @@ def own_folder(folder: Path, key: str) -> Iterator[Path]:
     """The folder of a key within another one, which is this process's alone within the block.
 
     Those of other keys are forgotten, unless another process is at work in them: of one stage the
-    work of one setting is kept.
+    work of one setting is kept. Processes that share a stage share the folder.
 
     Args:
         folder: of all keys.
@@ -129,16 +131,24 @@ def own_folder(folder: Path, key: str) -> Iterator[Path]:
         UserError: another process is at work in it.
     """
     own = folder / key
+    with _locked(own) if processes.first() else contextlib.nullcontext():
+        processes.barrier()
+        yield own
+        processes.barrier()
+
+
+@contextlib.contextmanager
+def _locked(own: Path) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         # One process at a time opens and forgets: no lock is looked for in a folder that goes.
-        with _opening(folder):
+        with _opening(own.parent):
             own.mkdir(exist_ok=True)
             if not _taken(held.enter_context((own / "lock").open("a"))):
                 raise UserError(f"{own}: another process is at work on this: wait until it ends")
-            for other in folder.iterdir():
+            for other in own.parent.iterdir():
                 if other != own:
                     _forget(other)
-        yield own
+        yield
 
 
 @contextlib.contextmanager

@@ -19,7 +19,15 @@ os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
 _PARENT = os.getppid()  # it may end while models' libraries are imported, which takes seconds
 
 from inverse_rlhf.errors import INTERRUPTED, one_line, say  # noqa: E402
-from inverse_rlhf.params import Group, Params, for_stage, load_params, load_part  # noqa: E402
+from inverse_rlhf.models import processes  # noqa: E402
+from inverse_rlhf.params import (  # noqa: E402
+    Group,
+    Launched,
+    Params,
+    for_stage,
+    load_params,
+    load_part,
+)
 
 
 def _in_one_line(kind: type[BaseException], *error: Any) -> None:
@@ -38,7 +46,7 @@ Main = Callable[[Any], list[str]]
 Read = TypeVar("Read")
 
 
-def run_stage(main: Main, *, models: bool = True) -> None:
+def run_stage(main: Main, *, models: bool = True, shared: bool = False) -> None:
     """Call `main` with its own part of the params of the working directory.
 
     `main` annotates its one argument with the class of that part, and returns the lines that the
@@ -57,26 +65,46 @@ def run_stage(main: Main, *, models: bool = True) -> None:
 
         own: Any = for_stage(params, params_class(main))
         fast = "compute" in type(own).model_fields and own.compute.fast
-        with onednn_products() if fast else contextlib.nullcontext():
+        together = processes.joined(own.compute.device) if shared else contextlib.nullcontext()
+        with together, onednn_products() if fast else contextlib.nullcontext():
             return main(own)
 
     title = Path(inspect.getfile(inspect.unwrap(main))).stem
     if models:
-        run_named(title, load_params, work)
+        run_named(title, load_params, work, shared=shared)
     else:
-        run_named(title, lambda: load_part(params_class(main)), main)
+        run_named(title, lambda: _own_part(main), main)
 
 
-def run_named(title: str, read: Callable[[], Read], work: Callable[[Read], list[str]]) -> None:
+def _own_part(main: Main) -> Any:
+    """Its own params, and a look at how later stages are started, which they cannot check."""
+    load_part(Launched)
+    return load_part(params_class(main))
+
+
+def run_named(
+    title: str,
+    read: Callable[[], Read],
+    work: Callable[[Read], list[str]],
+    *,
+    shared: bool = False,
+) -> None:
     """Read params, say that it starts, work, and print the lines that `work` returns.
 
-    Bad input and faults of the machine are one line, see `one_line`.
+    Bad input and faults of the machine are one line, see `one_line`. Of several processes one
+    speaks; unless they share the work, they are refused.
     """
     die_with_parent()
-    with one_line():
+    with one_line(), processes.one_voice():
+        if not shared:
+            processes.check_alone(getattr(sys.modules["__main__"].__spec__, "name", title))
         params = read()
-        say(f"{title}: started")
-        say(*(f"{title}: {line}" for line in work(params)))
+        speaks = processes.speaks()
+        if speaks:
+            say(f"{title}: started")
+        lines = work(params)
+        if speaks:
+            say(*(f"{title}: {line}" for line in lines))
 
 
 def params_class(main: Main) -> type[Group]:

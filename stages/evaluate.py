@@ -119,4 +119,4 @@ def main(params: StageParams) -> list[str]:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, shared=True)

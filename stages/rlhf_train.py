@@ -59,4 +59,4 @@ def main(params: StageParams, kept: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, shared=True)

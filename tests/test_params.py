@@ -58,6 +58,16 @@ ROOT = Path(__file__).parent.parent
         ("rlhf.trainable_layers", "some", "rlhf.trainable_layers is 'some'"),
         ("data.prompt_words", 99, "prompt_words must be smaller than max_words"),
         ("compute.device", "gpu", "compute.device is 'gpu'"),
+        (
+            "launch.evaluate",
+            "torchrun",
+            "launch.evaluate is 'torchrun' in params.yaml: it must be one",
+        ),
+        ("launch.evaluate", "-m", "launch.evaluate is '-m' in params.yaml: it must be one command"),
+        ("launch.evaluate", "torchrun 'a -m", "it must be one command that ends with -m"),
+        ("launch.evaluate", "A=1 python -m", "variables are set by env NAME=VALUE"),
+        ("launch.evaluate", "true; python -m", "it must be one command that ends with -m"),
+        ("launch.audit", "python -m", "launch.audit in params.yaml is not a known key"),
         ("irl.lr", float("nan"), "irl.lr is nan"),
         ("irl.features", [], "irl.features is [] in params.yaml: it must be a list and have"),
         ("irl.bayes.prior_std", 1e-200, "irl.bayes.prior_std is 1e-200"),
@@ -87,6 +97,20 @@ def test_bad_params(raw_params: dict[str, Any], path: str, value: Any, message: 
     assert message in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
     assert "[key]" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "torchrun --nproc_per_node 2 -m",
+        "accelerate launch --config_file 'my config.yaml' -m",
+        "env OMP_NUM_THREADS=1 torchrun --nproc_per_node 2 -m",
+    ],
+)
+def test_a_launcher_is_a_command(raw_params: dict[str, Any], command: str) -> None:
+    content = json.loads(json.dumps(raw_params))
+    content["launch"]["rlhf_train"] = command
+    parse_params(content)
 
 
 def test_every_error_is_named(raw_params: dict[str, Any]) -> None:

@@ -99,6 +99,16 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert capsys.readouterr().err.startswith("error: params.yaml does not exist")
 
 
+def test_a_stage_without_models_looks_at_how_later_ones_start(
+    toy: ModuleType, edit: Callable[[str, str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong command would fail before the stage that it starts could say why."""
+    edit("evaluate: python -m", "evaluate: torchrun")
+    with pytest.raises(SystemExit, match="2"):
+        run_stage(toy.main, models=False)
+    assert capsys.readouterr().err.startswith("error: launch.evaluate is 'torchrun' in params.yaml")
+
+
 def test_a_bug_keeps_its_traceback(toy: ModuleType, edit: Callable[[str, str], None]) -> None:
     edit("seed: 0", "seed: 2")
     with pytest.raises(KeyError, match="a bug"):

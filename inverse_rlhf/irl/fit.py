@@ -27,6 +27,7 @@ from inverse_rlhf.irl.problem import Problem, all_texts, check_pairs
 from inverse_rlhf.irl.runs import Fit, Run, plan_runs
 from inverse_rlhf.irl.store import RunStore, open_store
 from inverse_rlhf.irl.tables import OUTLIERS, runs_table, scores_table
+from inverse_rlhf.models import processes
 from inverse_rlhf.models.blocks import keep_bottom_blocks
 from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.params import Compute, Irl, Parts
@@ -97,8 +98,10 @@ def fit_rewards(
     problem = Problem(texts, model, params, parts, compute, seed, log_ratios)
     runs = plan_runs(params, seed=seed)
     fit_missing = _fit_linear if params.trainable == "head" else _fit_networks
-    with open_store(store, run_key(problem)) as kept:
+    # Of several processes each has a device of its own, which is a part of the key.
+    with open_store(store, processes.of_first(run_key(problem))) as kept:
         assemble, facts = fit_missing(problem, runs, kept)
+        processes.barrier()  # until all runs are kept
         fits = kept.all(runs)
         table = runs_table(fits, texts)
         reward = export_reward(problem, fits, table, kept, assemble)
@@ -131,18 +134,24 @@ def _fit_linear(
         scale = phi[np.flatnonzero(texts["fitted"])].std(dim=0)
         bayesian = fit_posterior(deltas, scale, params, seed=problem.seed)
         facts["bayes"] = posterior_report(bayesian, deltas)
-    missing = [run for run in runs if kept.get(run) is None]
+    missing = _missing(runs, kept)
     for kind in ("fit", "plain", "shuffled", "random_head"):
         of_kind = [run for run in missing if run.kind == kind]
         # Adam fits all runs of a kind as one program; exact solutions come, and are kept, singly.
         size = 1 if params.solver == "exact" else max(1, len(of_kind))
-        for group in (of_kind[start : start + size] for start in range(0, len(of_kind), size)):
+        groups = [of_kind[start : start + size] for start in range(0, len(of_kind), size)]
+        for group in processes.share(groups):
             if teacher is not None:
                 heads = teacher.heads(deltas["valid"], group, params)
             else:
                 heads = _heads(deltas["irl"], deltas["valid"], group, params, bayesian)
             _keep_heads(heads, group, phi, kept)
     return _weighted_sum(problem.model, design), facts
+
+
+def _missing(runs: list[Run], kept: RunStore) -> list[Run]:
+    """The runs that are not kept, the same for every process."""
+    return processes.of_first([run for run in runs if kept.get(run) is None])
 
 
 def _teacher(problem: Problem, phi: torch.Tensor) -> Teacher:
@@ -217,15 +226,18 @@ def _fit_networks(
     texts = problem.texts["text"].tolist()
     network = RewardNetwork(model, texts, params)
     pairs = Pairs(problem.pairs("irl"), problem.pairs("valid"))
-    missing = [run for run in runs if kept.get(run) is None]
+    missing = _missing(runs, kept)
     random = [run for run in missing if run.kind == "random_head"]
+    trained = [run for run in missing if run.kind != "random_head"]
     if random:
         phi = torch.from_numpy(hidden_states(texts, model, pooling=params.pooling, truncate=True))
-        train, valid = _deltas(phi, pairs.train), _deltas(phi, pairs.valid)
-        _keep_heads(random_heads(train, valid, random, params), random, phi, kept)
-    for run in shown([run for run in missing if run.kind != "random_head"], "runs"):
-        fit = network.fit(pairs, run)
-        rewards = network.score()
+        if processes.first():
+            train, valid = _deltas(phi, pairs.train), _deltas(phi, pairs.valid)
+            _keep_heads(random_heads(train, valid, random, params), random, phi, kept)
+    for run in shown(processes.share(trained), "runs"):
+        with processes.apart():
+            fit = network.fit(pairs, run)
+            rewards = network.score()
         history = Fit(run, fit.loss, fit.valid_discrimination, fit.epoch, rewards)
         kept.put(history, fit.state if run.kind == "fit" else {})
 

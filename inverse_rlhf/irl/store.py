@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import atomic, to_disk
 from inverse_rlhf.irl.runs import Fit, Run
+from inverse_rlhf.models import processes
 from inverse_rlhf.resume import digest, own_folder
 
 _PACKAGE = Path(__file__).parent.parent
@@ -60,7 +61,7 @@ class RunStore:
         )
         tensors["epoch"] = torch.tensor(fit.epoch)
         tensors["rewards"] = torch.from_numpy(np.ascontiguousarray(fit.rewards))
-        with atomic(self._path(fit.run)) as temporary:
+        with processes.apart(), atomic(self._path(fit.run)) as temporary:
             save_file(tensors, temporary, self._marks(fit.run, tensors))
             to_disk(temporary)
 
@@ -130,7 +131,8 @@ class RunStore:
 def open_store(folder: Path, key: str) -> Iterator[RunStore]:
     """The store of a problem's runs, which is this process's alone within the block.
 
-    Runs of other problems are forgotten, unless another process is at work on them.
+    Runs of other problems are forgotten, unless another process is at work on them. Processes that
+    work together share one store, which the first of them opens.
 
     Args:
         folder: of all stores.

@@ -24,6 +24,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from inverse_rlhf.errors import UserError, first_line
 from inverse_rlhf.files import atomic
+from inverse_rlhf.models import processes
 from inverse_rlhf.models.adapters import TOKENIZER_FILES, Adapter, find_adapter, merge
 from inverse_rlhf.models.causal import check_causal
 from inverse_rlhf.models.manifest import followed, write_manifest
@@ -63,14 +64,17 @@ _HEADS = ("score.weight", "classifier.weight", "classifier.out_proj.weight")
 
 
 def device_of(compute: Compute) -> torch.device:
-    """The device that `compute.device` names.
+    """The device that `compute.device` names; of several processes each has the GPU of its number.
 
     Raises:
         UserError: a CUDA device is asked for and there is none of that number.
     """
-    if compute.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(compute.device)
+    name = compute.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and processes.together():
+        name = f"cuda:{processes.local_rank()}"
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(
             f"compute.device is {compute.device!r}, but this machine has "
@@ -117,7 +121,7 @@ class Model:
     def save(self, path: Path | str) -> None:
         """Write a folder in hub layout (safetensors), whole or not at all."""
         with atomic(path) as folder:
-            self.write(folder)
+            processes.by_first(self.write, folder)
 
     def write(self, folder: Path) -> None:
         """Write weights and tokenizer into a folder."""

@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.models import processes
 from inverse_rlhf.models.checkpoints import Model
 
 _WORTH_A_CALL = 16  # texts
@@ -233,6 +234,8 @@ def map_texts(
 ) -> np.ndarray:
     """Apply `function` without gradients to batches of texts of like length.
 
+    Processes that work together share the batches, and each has all results.
+
     Args:
         function: right-padded batch of b texts -> tensor of shape (b, ...).
         padded: whether texts of unlike lengths may be in one batch.
@@ -242,13 +245,34 @@ def map_texts(
     """
     outputs: np.ndarray | None = None
     model.module.eval()
-    for rows in by_length(encoded["input_ids"], model.compute.batch_size, padded=padded):
+    batches = list(by_length(encoded["input_ids"], model.compute.batch_size, padded=padded))
+    own = processes.share(batches)
+    for rows in own:
         with torch.no_grad(), model.autocast():
             values = function(pad(encoded, rows, model)).float().cpu().numpy()
         if outputs is None:
             outputs = np.empty((len(encoded["input_ids"]), *values.shape[1:]), dtype=np.float32)
         outputs[rows] = values
+    if processes.count() > 1:
+        outputs = _of_all(outputs, own)
     assert outputs is not None, "no texts"
+    return outputs
+
+
+def _of_all(outputs: np.ndarray | None, own: Sequence[np.ndarray]) -> np.ndarray | None:
+    """The outputs of all texts from those of every process.
+
+    Args:
+        outputs: of all texts, of which this process has filled in its own; None: it has none.
+        own: their rows.
+    """
+    rows = np.concatenate(own) if len(own) else None
+    parts = processes.gathered(None if outputs is None else (len(outputs), rows, outputs[rows]))
+    for part in filter(None, parts):
+        count, rows, values = part
+        if outputs is None:
+            outputs = np.empty((count, *values.shape[1:]), dtype=np.float32)
+        outputs[rows] = values
     return outputs
 
 

@@ -26,6 +26,7 @@ from transformers import (
 )
 
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.models import processes
 from inverse_rlhf.models.checkpoints import Model, device_of
 from inverse_rlhf.models.resumable import Checkpoints, Resumable, or_none
 from inverse_rlhf.models.resumable import train as train_to_the_end
@@ -269,6 +270,7 @@ def _train(
             logging_steps=50,
             report_to=[],
         )
+        processes.keep_to_one_device(arguments)
         trainer = _Trainer(
             model=model,
             args=arguments,

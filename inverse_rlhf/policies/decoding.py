@@ -23,6 +23,8 @@ from transformers import (
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.generation.utils import ALL_CACHE_NAMES
 
+from inverse_rlhf.models import processes
+
 # Multipliers of the 32-bit integer hash lowbias32 (Wellons, "Prospecting for hash functions",
 # 2018), as signed integers.
 _FACTORS = (0x7FEB352D, 0x846CA68B - (1 << 32))
@@ -54,8 +56,12 @@ def _shifted(values: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def random_keys(count: int) -> torch.Tensor:
-    """int32 keys of shape (count,) from torch's own generator."""
-    return torch.randint(-(2**31), 2**31, (count,), dtype=torch.int32)
+    """int32 keys of shape (count,) from torch's own generator.
+
+    Processes that work together draw the keys of all their rows, and each takes those of its own.
+    """
+    keys = torch.randint(-(2**31), 2**31, (count * processes.count(),), dtype=torch.int32)
+    return keys[count * processes.rank() :][:count]
 
 
 def draw_tokens(scores: torch.Tensor, keys: torch.Tensor, position: int) -> torch.Tensor:
@@ -98,7 +104,7 @@ def decode(
     Args:
         input_ids: int64 of shape (rows, tokens), prompts padded on the left.
         keys: int32 of shape (rows,), one key a completion; None: from torch's own generator.
-        synced_gpus: not supported; the pipeline runs in one process.
+        synced_gpus: not supported: weights that are spread over processes.
 
     Raises:
         FloatingPointError: the policy's probabilities are not finite.

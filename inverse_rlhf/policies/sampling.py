@@ -1,6 +1,8 @@
 """Completions that depend on nothing but the policy, the seed, the prompt and the sample's number:
 neither on the order of the prompts nor, but for rounding, on the batch they are computed in. With
 `compute.fast` off they depend on their batch too, as those of transformers' `generate` do.
+
+Processes that work together share the batches, and each has all completions.
 """
 
 import zlib
@@ -12,6 +14,7 @@ import torch
 from transformers import GenerationConfig
 
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.models import processes
 from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.models.reading import (
     check_context,
@@ -71,17 +74,19 @@ def sample_completions(
     )
     order = np.argsort([len(row) for row in heads], kind="stable")
     keys = _keys(seed, name, rows)
-    ids: list[list[int]] = [[]] * len(rows)
     size = policy.compute.batch_size
-    for start in shown(range(0, len(order), size), f"{name} completions"):
-        batch = order[start : start + size]
+    batches = [order[start : start + size] for start in range(0, len(order), size)]
+    found: list[list[list[int]]] = []
+    for batch in shown(processes.share(batches), f"{name} completions"):
         chosen = [heads[row] for row in batch]
         try:
-            found = _generate(chosen, keys[batch], policy, params)
+            found.append(_generate(chosen, keys[batch], policy, params))
         except FloatingPointError as error:
             raise UserError(f"the policy {name} is broken: {error}") from None
-        for row, drawn in zip(batch, found, strict=True):
-            ids[row] = drawn
+    ids: list[list[int]] = [[]] * len(rows)
+    for batch, drawn in zip(batches, processes.in_order(found), strict=True):
+        for row, tokens in zip(batch, drawn, strict=True):
+            ids[row] = tokens
     ends = set(ends_of_text(policy))
     return rows.assign(
         completion=completion_texts(texts, heads, ids, policy.tokenizer),

@@ -27,6 +27,7 @@ from trl import GRPOConfig, RLOOConfig
 from inverse_rlhf.data.tables import whole_texts
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import atomic
+from inverse_rlhf.models import processes
 from inverse_rlhf.models.blocks import train_top_blocks
 from inverse_rlhf.models.checkpoints import Model, device_of
 from inverse_rlhf.models.dropout import without_dropout
@@ -95,7 +96,8 @@ def train_on_reward(
 
     Args:
         prompts: column prompt.
-        policy: the base policy; a copy of it is the reference of the KL penalty.
+        policy: the base policy; a copy of it is the reference of the KL penalty. Where accelerate's
+            configuration spreads weights over processes, the first alone has them at the end.
         score: the reward.
         curve: CSV file of step, mean reward, its standard deviation within a batch, KL to base
             (nats per completion), length (tokens) and entropy (nats per token); it grows under a
@@ -109,9 +111,11 @@ def train_on_reward(
         penalty TRL measures no KL: it is absent here and empty in the curve.
 
     Raises:
-        UserError: a reward that is not finite, a KL above `params.max_kl`, or a prompt too long.
+        UserError: a reward that is not finite, a KL above `params.max_kl`, a prompt too long, or
+            processes that cannot share the batch evenly.
     """
-    module, tokenizer, fast = policy.module, policy.tokenizer, policy.compute.fast
+    module, tokenizer = policy.module, policy.tokenizer
+    fast = policy.compute.fast and not processes.spread()
     ids = prompt_ids(prompts["prompt"].tolist(), tokenizer)
     check_context(ids, prompts["prompt_id"].tolist(), policy, params.max_new_tokens)
     if params.trainable_layers != "all":
@@ -136,10 +140,14 @@ def train_on_reward(
                 peft_config=lora,
             )
         trainer.eos_token_ids = ends_of_text(policy)
+        if fast and processes.count() > 1:
+            torch.manual_seed(seed)  # TRL has seeded each otherwise; here they draw alike
         show_training(trainer)
         with without_dropout(module), _decoding(module, fast=fast), _old_names():
             before = _train(trainer, recorder)
-    if lora is not None:
+        if processes.spread():
+            _collect(trainer, trainer.model)
+    if lora is not None and processes.first():
         trained = merge_trained(trainer.model, "rlhf.lora_rank")
         if params.lora_save == "adapter" and adapter is not None:
             trained.write(tokenizer, adapter, base=str(module.name_or_path))
@@ -184,13 +192,25 @@ def _old_names() -> Iterator[None]:
         yield
 
 
+def _collect(trainer: Any, module: Any) -> None:
+    """Give the first process the whole weights, which the processes have had in parts."""
+    whole = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    if processes.first():
+        for name, parameter in list(module.named_parameters()):
+            owner, _, own_name = name.rpartition(".")
+            values = whole[name].to(parameter.dtype)
+            setattr(module.get_submodule(owner), own_name, torch.nn.Parameter(values))
+        module.tie_weights()
+
+
 def _reward_function(score: Score, policy: Model, clip: float) -> Callable[..., list[float]]:
     tokenizer = policy.tokenizer
 
     def reward(prompts: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
         heads = prompt_ids(prompts, tokenizer)
         completions = completion_texts(prompts, heads, completion_ids, tokenizer)
-        values = score(prompts, completions)
+        with processes.apart():  # each has completions of its own
+            values = score(prompts, completions)
         if not np.isfinite(values).all():
             row = int((~np.isfinite(values)).argmax())
             text = prompts[row] + completions[row]
@@ -210,11 +230,9 @@ def _config(
 ) -> Any:
     compute = policy.compute
     device = device_of(compute).type
-    return config_class(
+    config = config_class(
         max_steps=params.steps,
-        per_device_train_batch_size=(
-            params.batch_size * params.generations // params.gradient_accumulation
-        ),
+        per_device_train_batch_size=_rollouts_at_once(params),
         gradient_accumulation_steps=params.gradient_accumulation,
         num_generations=params.generations,
         num_iterations=params.iterations,
@@ -244,6 +262,24 @@ def _config(
         logging_steps=1,
         report_to=[],
     )
+    processes.keep_to_one_device(config)
+    return config
+
+
+def _rollouts_at_once(params: Rlhf) -> int:
+    """How many rollouts a process reads at once; the batch is that of all processes.
+
+    Raises:
+        UserError: they cannot share it evenly.
+    """
+    size = params.batch_size * params.generations // params.gradient_accumulation
+    if size % (count := processes.count()):
+        raise UserError(
+            f"{count} processes cannot share {size} completions evenly: they must divide "
+            f"rlhf.batch_size ({params.batch_size}) * rlhf.generations ({params.generations}) / "
+            f"rlhf.gradient_accumulation ({params.gradient_accumulation})"
+        )
+    return size // count
 
 
 class _Curve(TrainerCallback):

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from accelerate.utils import extract_model_from_parallel
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOTrainer, RLOOTrainer
 from trl.trainer import grpo_trainer, rloo_trainer
 
+from inverse_rlhf.models import processes
 from inverse_rlhf.models.reading import by_length, prompt_ids
 from inverse_rlhf.models.resumable import Resumable
 
@@ -95,7 +97,7 @@ def _positions_of_tokens(model: PreTrainedModel) -> Iterator[None]:
         positions = (given["attention_mask"].cumsum(1) - 1).clamp(min=0)
         return args, given | {"position_ids": positions}
 
-    hook = model.register_forward_pre_hook(tell, with_kwargs=True)
+    hook = extract_model_from_parallel(model).register_forward_pre_hook(tell, with_kwargs=True)
     try:
         yield
     finally:
@@ -115,7 +117,22 @@ class _Unpadded:
 
     TRL pads all rollouts of a step to the longest prompt and the longest completion, which is more
     than half of what it then reads three times.
+
+    Several processes average their gradients here: torch's wrapper of the model, which would do
+    it, wants one reading before each backward pass. They draw what one process would.
     """
+
+    def training_step(self, *args: Any, **settings: Any) -> torch.Tensor:
+        """The Trainer's method: gradients of a batch, and its loss."""
+        loss: torch.Tensor = super().training_step(*args, **settings)  # type: ignore[misc]
+        processes.average_gradients(self.model.parameters())  # type: ignore[attr-defined]
+        return loss
+
+    def _prepare_inputs(self, *args: Any) -> dict[str, Any]:
+        """TRL's method: rollouts of an update."""
+        with _drawn_alike():
+            found: dict[str, Any] = super()._prepare_inputs(*args)  # type: ignore[misc]
+        return found
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -134,6 +151,7 @@ class _Unpadded:
             logits_to_keep: how many of the last columns are the completions'.
             batch_size: most rollouts read at once; None: all.
         """
+        model = extract_model_from_parallel(model)
         lengths, start = attention_mask.sum(1), attention_mask.argmax(1)
         first = input_ids.shape[1] - logits_to_keep  # column of the completions
         collected: list[tuple[torch.Tensor | None, ...]] = []
@@ -167,6 +185,31 @@ class _Unpadded:
         logps, entropies, losses = zip(*collected, strict=True)
         loss = None if losses[0] is None else torch.stack(losses).mean()  # of routers
         return spread(logps), spread(entropies), loss
+
+
+@contextlib.contextmanager
+def _drawn_alike() -> Iterator[None]:
+    """Within it, TRL's shuffle of a process's rollouts takes as many numbers from torch's generator
+    as that of all rollouts in one process.
+    """
+    modules: tuple[Any, ...] = (rloo_trainer, grpo_trainer)
+    theirs = [module.shuffle_sequence_dict for module in modules]
+
+    def shuffled(rollouts: dict[str, Any]) -> Any:
+        before = torch.get_rng_state()
+        found = theirs[0](rollouts)
+        torch.set_rng_state(before)
+        torch.randperm(len(rollouts["prompt_ids"]) * processes.count())
+        return found
+
+    if processes.count() > 1:
+        for module in modules:
+            module.shuffle_sequence_dict = shuffled
+    try:
+        yield
+    finally:
+        for module, function in zip(modules, theirs, strict=True):
+            module.shuffle_sequence_dict = function
 
 
 class FastRloo(_Unpadded, Rloo):

@@ -28,6 +28,7 @@ from inverse_rlhf.features.hidden_state import (
     scalar_head,
 )
 from inverse_rlhf.files import atomic
+from inverse_rlhf.models import processes
 from inverse_rlhf.models.checkpoints import Model, load
 from inverse_rlhf.models.reading import encode, map_texts
 from inverse_rlhf.params import Compute
@@ -111,18 +112,21 @@ class IrlReward:
         linear.json for what reads text features.
         """
         with atomic(path) as folder:
-            folder.mkdir()
-            if self.body is not None:
-                write = write_body if self.reading.body == "body" else write_classifier
-                write(self.body, folder)
-            if self._own_head is not None:
-                save_file({"weight": self._own_head.cpu().contiguous()}, folder / _HEAD)
-            if self.text is not None:
-                (folder / "linear.json").write_text(self.text.to_json(), encoding="utf-8")
-            card = json.dumps(self.reading.model_dump(), indent=2, sort_keys=True) + "\n"
-            (folder / "reward.json").write_text(card, encoding="utf-8")
-            if self.readme:
-                (folder / "README.md").write_text(self.readme, encoding="utf-8")
+            processes.by_first(self._write, folder)
+
+    def _write(self, folder: Path) -> None:
+        folder.mkdir()
+        if self.body is not None:
+            write = write_body if self.reading.body == "body" else write_classifier
+            write(self.body, folder)
+        if self._own_head is not None:
+            save_file({"weight": self._own_head.cpu().contiguous()}, folder / _HEAD)
+        if self.text is not None:
+            (folder / "linear.json").write_text(self.text.to_json(), encoding="utf-8")
+        card = json.dumps(self.reading.model_dump(), indent=2, sort_keys=True) + "\n"
+        (folder / "reward.json").write_text(card, encoding="utf-8")
+        if self.readme:
+            (folder / "README.md").write_text(self.readme, encoding="utf-8")
 
     @property
     def head(self) -> Float[Tensor, "1 hidden"]:

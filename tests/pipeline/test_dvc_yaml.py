@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dvc.repo import Repo
 from dvc_data.hashfile.meta import Meta
 from ruamel.yaml import YAML
 
-from inverse_rlhf.params import Group, Params
+from inverse_rlhf.params import Group, Launch, Params
 from tests.pipeline.closures import PACKAGES, ROOT, closure, names
 
 # They check, or print: nothing that is written follows from them.
@@ -30,6 +31,30 @@ INPUTS = names(STAGES["inputs"]["outs"])
 def test_stages_are_the_files() -> None:
     files = {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__"}
     assert files == set(STAGES)
+
+
+@pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
+def test_stages_that_share_their_work_are_started_as_asked() -> None:
+    """With `python -m`, the default, the command is that of any stage."""
+    shared = set(Launch.model_fields)
+    commands = {name: entry["cmd"] for name, entry in STAGES.items()}
+    assert commands == {
+        name: f"exec ${{launch.{name}}} stages.{name}"
+        if name in shared
+        else f"exec python -m stages.{name}"
+        for name in STAGES
+    }
+    assert shared == {
+        name
+        for name in STAGES
+        if "shared=True" in (ROOT / "stages" / f"{name}.py").read_text().splitlines()[-1]
+    }
+    default = YAML(typ="safe").load(ROOT / "params.yaml")["launch"]
+    assert default == dict.fromkeys(default, "python -m")
+    for stage in Repo(ROOT).stage.collect("evaluate", with_deps=True):
+        assert stage.cmd == f"exec python -m stages.{stage.name}"
+        assert stage.params
+        assert not any("launch" in str(dep.dumpd()) for dep in stage.params)
 
 
 @pytest.mark.parametrize("file", ["params.yaml", "audit/params.yaml", "organisms/params.yaml"])
