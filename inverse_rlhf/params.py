@@ -136,6 +136,7 @@ class Data(Place):
 
     hub_split: Name
     text_column: Name
+    prompt_column: Name | None
     label_column: Name | None
     comments: Rows | None
     toxic_share: Share | None
@@ -147,6 +148,17 @@ class Data(Place):
     def _prompt_is_shorter(self) -> "Data":
         if self.prompt_words >= self.max_words:
             raise ValueError("prompt_words must be smaller than max_words")
+        return self
+
+    @model_validator(mode="after")
+    def _given_prompts_are_of_a_file(self) -> "Data":
+        if self.prompt_column is not None and self.source == "embedded":
+            raise ValueError(
+                f"prompt_column is {self.prompt_column!r}, but the embedded comments have no "
+                "prompts of their own: it must be null"
+            )
+        if self.prompt_column == self.text_column:
+            raise ValueError(f"prompt_column and text_column are both {self.text_column!r}")
         return self
 
     @model_validator(mode="after")

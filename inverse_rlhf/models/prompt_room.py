@@ -47,7 +47,8 @@ def leave_out_long(
             raise UserError(
                 f"of the {wanted} prompts of data.splits.{split}, {left} leave room for their "
                 f"completion in the base policy's context of {limit} tokens, and {least} are "
-                "needed: lower data.prompt_words or max_new_tokens, or take a longer context"
+                "needed: take shorter prompts (data.prompt_words) or a longer context, or lower "
+                "max_new_tokens"
             )
     return kept.assign(prompt_id=np.arange(len(kept))), int((~fits).sum())
 

@@ -117,9 +117,9 @@ def save_comments(file: Path, classifier: Path, count: int) -> None:
         {
             "prompt": [" ".join(row[:10]) for row in words],
             "original_output": [" ".join(row[10:]) for row in words],
+            "toxic": save_roberta(classifier, list(map(" ".join, words))),
         }
     )
-    table["toxic"] = save_roberta(classifier, table["original_output"].tolist())
     table.to_parquet(file)
 
 
