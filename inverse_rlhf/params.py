@@ -109,6 +109,7 @@ class Compute(Group):
     """Where and how models run."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")]
+    dtype: Literal["float32", "bfloat16", "float16"]
     bf16: bool
     gradient_checkpointing: bool
     batch_size: Count

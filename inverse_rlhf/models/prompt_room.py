@@ -7,7 +7,14 @@ from inverse_rlhf.errors import UserError
 from inverse_rlhf.params import Compute, NewTokens, PolicyContext, Rollouts
 
 _LEAST = 10  # prompts of a split; of rl a batch
-_ON_CPU = Compute(device="cpu", bf16=False, gradient_checkpointing=False, batch_size=1, fast=False)
+_ON_CPU = Compute(
+    device="cpu",
+    dtype="float32",
+    bf16=False,
+    gradient_checkpointing=False,
+    batch_size=1,
+    fast=False,
+)
 
 
 def leave_out_long(

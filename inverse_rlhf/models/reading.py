@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.models.batches import Batches
 from inverse_rlhf.models.checkpoints import Model
 
 _WORTH_A_CALL = 16  # texts
@@ -231,7 +232,8 @@ def map_texts(
     *,
     padded: bool = True,
 ) -> np.ndarray:
-    """Apply `function` without gradients to batches of texts of like length.
+    """Apply `function` without gradients to batches of texts of like length, `compute.batch_size`
+    at once or as many as fit in memory.
 
     Args:
         function: right-padded batch of b texts -> tensor of shape (b, ...).
@@ -242,9 +244,15 @@ def map_texts(
     """
     outputs: np.ndarray | None = None
     model.module.eval()
+    batches = Batches(model.compute.batch_size)
+
+    @torch.no_grad()
+    def read(rows: np.ndarray) -> np.ndarray:
+        with model.autocast():
+            return function(pad(encoded, rows, model)).float().cpu().numpy()
+
     for rows in by_length(encoded["input_ids"], model.compute.batch_size, padded=padded):
-        with torch.no_grad(), model.autocast():
-            values = function(pad(encoded, rows, model)).float().cpu().numpy()
+        values = np.concatenate(batches.run(read, rows))
         if outputs is None:
             outputs = np.empty((len(encoded["input_ids"]), *values.shape[1:]), dtype=np.float32)
         outputs[rows] = values

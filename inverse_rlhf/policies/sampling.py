@@ -3,6 +3,7 @@ neither on the order of the prompts nor, but for rounding, on the batch they are
 `compute.fast` off they depend on their batch too, as those of transformers' `generate` do.
 """
 
+import itertools
 import zlib
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ import torch
 from transformers import GenerationConfig
 
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.models.batches import Batches
 from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.models.reading import (
     check_context,
@@ -73,11 +75,15 @@ def sample_completions(
     keys = _keys(seed, name, rows)
     ids: list[list[int]] = [[]] * len(rows)
     size = policy.compute.batch_size
+    batches = Batches(size)
+
+    def complete(batch: np.ndarray) -> list[list[int]]:
+        return _generate([heads[row] for row in batch], keys[batch], policy, params)
+
     for start in shown(range(0, len(order), size), f"{name} completions"):
         batch = order[start : start + size]
-        chosen = [heads[row] for row in batch]
         try:
-            found = _generate(chosen, keys[batch], policy, params)
+            found = itertools.chain(*batches.run(complete, batch))
         except FloatingPointError as error:
             raise UserError(f"the policy {name} is broken: {error}") from None
         for row, drawn in zip(batch, found, strict=True):

@@ -28,7 +28,7 @@ from inverse_rlhf.data.tables import whole_texts
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import atomic
 from inverse_rlhf.models.blocks import train_top_blocks
-from inverse_rlhf.models.checkpoints import Model, device_of
+from inverse_rlhf.models.checkpoints import Model, device_of, frozen_dtype
 from inverse_rlhf.models.dropout import without_dropout
 from inverse_rlhf.models.reading import check_context, completion_texts, ends_of_text, prompt_ids
 from inverse_rlhf.params import Rlhf
@@ -121,6 +121,7 @@ def train_on_reward(
             train_dataset=Dataset.from_dict({"prompt": list(prompts["prompt"])}),
             processing_class=tokenizer,
             callbacks=[recorder],
+            reference_dtype=frozen_dtype(policy.compute),
         )
         trainer.eos_token_ids = ends_of_text(policy)
         show_training(trainer)
