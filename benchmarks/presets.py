@@ -8,7 +8,7 @@ Policies and the classifier have random weights, so that nothing is fetched and 
 means anything; steps are cut by the settings that are printed first. With --folder the models and
 outputs stay there, 8 bytes a parameter and more, and stages can be run one by one as memory allows.
 -S KEY=VALUE sets further values, as with DVC. What a stage plans is without what its process holds
-before, libraries above all, which is added here; plans are of one decimal.
+before, libraries above all, which is added here.
 """
 
 import argparse

@@ -28,7 +28,8 @@ from inverse_rlhf.params import Compute, Group, Irl, Pairs, Pretrained, Rlhf, Sc
 GB = 1e9
 OFF_BY = 1.25
 """How far a need may be off: a stage is refused where it lacks more than that."""
-_BASE, _ALIGNED = Path("models/base"), Path("models/rlhf")
+_BASE = Path("models/base")
+_OF_A_WORD = 2  # tokens, of a tokenizer that knows a thousand; more know longer pieces
 Asked = SimpleNamespace
 """Groups of params by their names, as a stage's class of params has them."""
 
@@ -53,12 +54,15 @@ def lengths_of(texts: Sequence[str], folder: Path) -> Lengths:
     return Lengths(sum(counts) / max(len(counts), 1), max(counts, default=1))
 
 
-def plan_model(stage: str, group: Pretrained, compute: Compute, kind: Kind) -> None:
+def plan_model(
+    stage: str, group: Pretrained, compute: Compute, kind: Kind, comments: Sequence[str]
+) -> None:
     """Plan to train a model from scratch, or to take one from a folder.
 
     Args:
         group: that is called as the stage is.
         kind: policy or classifier.
+        comments: that it is trained on.
     """
     params = Asked(compute=compute, **{stage: group})
     if group.source != "scratch":
@@ -68,30 +72,33 @@ def plan_model(stage: str, group: Pretrained, compute: Compute, kind: Kind) -> N
         if shape is not None:
             _reserve(stage, lambda _: {kind: copies * 4 * shape.parameters}, params, {})
         return
+    tokens = _OF_A_WORD * max(len(text.split()) for text in comments)
+
+    def need(asked: Any) -> Need:
+        return scratch_need(getattr(asked, stage).scratch, asked.compute, kind, tokens)
+
     options: dict[str, Sequence[Any]] = {
         "compute.batch_size": _halves(compute.batch_size),
         "compute.gradient_checkpointing": [True],
         f"{stage}.scratch.batch_size": _halves(group.scratch.batch_size),
     }
-    _reserve(
-        stage,
-        lambda asked: scratch_need(getattr(asked, stage).scratch, asked.compute, kind),
-        params,
-        options,
-    )
+    _reserve(stage, need, params, options)
 
 
-def scratch_need(scratch: Scratch, compute: Compute, kind: Kind) -> Need:
-    """Bytes of training a policy or a classifier from scratch."""
+def scratch_need(scratch: Scratch, compute: Compute, kind: Kind, tokens: int) -> Need:
+    """Bytes of training a policy or a classifier from scratch.
+
+    Args:
+        tokens: of the longest text, before it is cut to what the model reads.
+    """
     from inverse_rlhf.models.scratch import sizes  # late: it loads what no other stage needs
 
     config = {"policy": GPTNeoXConfig, "classifier": RobertaConfig}[kind]
     limit = scratch.max_tokens + 2  # RoBERTa's positions are counted from 2
     shape = shape_of_config(config(**sizes(scratch), max_position_embeddings=limit), kind)
     outputs = scratch.vocab_size if kind == "policy" else 0
-    return memory.scratch_training(
-        shape, scratch, compute, tokens=scratch.max_tokens, outputs=outputs
-    )
+    tokens = min(tokens, scratch.max_tokens)
+    return memory.scratch_training(shape, scratch, compute, tokens=tokens, outputs=outputs)
 
 
 def plan_policy_training(
@@ -427,8 +434,14 @@ def changed(params: Any, changes: Mapping[str, Any]) -> Any:
 
 
 def _gb(size: float) -> str:
-    amount = size / GB
-    return f"{amount:.0f}" if amount >= 9.95 else f"{amount:.1f}" if amount >= 0.05 else "0.1"
+    amount = max(size / GB, 0.01)
+    return (
+        f"{amount:.0f}"
+        if amount >= 9.95
+        else f"{amount:.1f}"
+        if amount >= 0.95
+        else f"{amount:.2f}"
+    )
 
 
 def _text(value: Any) -> str:

@@ -1,6 +1,7 @@
 """What a stage needs is said before its work, and what cannot be had is refused."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -204,15 +205,15 @@ def test_memory_that_runs_out_is_the_plans_line_too(
 def test_training_from_scratch(
     params: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan_model("base_policy", params.base_policy, params.compute, "policy")
-    assert "base_policy: needs about 0.1 GB on cpu" in capsys.readouterr().out
+    plan_model("base_policy", params.base_policy, params.compute, "policy", ["a few words"])
+    assert re.match(r"base_policy: needs about 0\.0\d GB on cpu, which", capsys.readouterr().out)
     large = changed(
         params,
         {"base_policy.scratch.hidden_size": 8192, "base_policy.scratch.vocab_size": 50_000},
     )
     monkeypatch.setattr(memory, "free_memory", lambda _: 10e9)
     with pytest.raises(UserError, match=r"base_policy needs about .* take a smaller model"):
-        plan_model("base_policy", large.base_policy, large.compute, "policy")
+        plan_model("base_policy", large.base_policy, large.compute, "policy", ["a word"])
 
 
 def test_a_policy_too_large_for_the_machine_is_refused_before_training(
