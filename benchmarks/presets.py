@@ -7,22 +7,29 @@
 Policies and the classifier have random weights, so that nothing is fetched and no figure of theirs
 means anything; steps are cut by the settings that are printed first. With --folder the models and
 outputs stay there, 8 bytes a parameter and more, and stages can be run one by one as memory allows.
+-S KEY=VALUE sets further values, as with DVC. What a stage plans is without what its process holds
+before, libraries above all, which is added here.
 """
 
 import argparse
+import math
 import os
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ruamel.yaml import YAML
+
 from tests.presets.running import ROOT, STAGES, write_params
 from tests.presets.shapes import PYTHIA, save_comments, save_pythia
 
+_PLAN = r"needs about ([\d.]+) GB"
 # Enough that every stage does all that it does, a few times.
 FEW = {
     "data.revision": None,
@@ -49,8 +56,8 @@ FEW = {
 }
 
 
-def prepare(name: str, folder: Path) -> dict[str, Any]:
-    """Make the models and comments of a preset in a folder, and its params.
+def prepare(name: str, folder: Path, more: dict[str, Any]) -> dict[str, Any]:
+    """Make the models and comments of a preset in a folder, and its params, with more settings.
 
     Returns:
         The settings that differ from the preset's.
@@ -68,19 +75,32 @@ def prepare(name: str, folder: Path) -> dict[str, Any]:
         if not comments.exists():
             save_pythia(name, policy)
             save_comments(comments, classifier, 60)
+    settings |= more
     write_params(name, settings, folder)
     return settings
 
 
-def run(stage: str, folder: Path) -> tuple[float, float, float]:
-    """Run a stage in a process of its own: seconds, CPU seconds, peak memory in GB.
+@dataclass(frozen=True)
+class Cost:
+    """What a stage took: seconds, CPU seconds, peak memory in GB, and that which its plan and what
+    it held when it planned come to; NaN: it said no plan.
+    """
+
+    seconds: float
+    cpu: float
+    peak: float
+    planned: float
+
+
+def run(stage: str, folder: Path) -> Cost:
+    """Run a stage in a process of its own.
 
     Raises:
         SystemExit: it failed; what it said is printed.
     """
     environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     log = folder / f"{stage}.log"
-    peak, started = 0.0, time.monotonic()
+    peak, planned, started = 0.0, math.nan, time.monotonic()
     with log.open("w") as stream:
         process = subprocess.Popen(
             [sys.executable, "-m", f"stages.{stage}"],
@@ -90,35 +110,44 @@ def run(stage: str, folder: Path) -> tuple[float, float, float]:
             stderr=stream,
         )
         while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
-            peak = max(peak, _peak(process.pid))
-            time.sleep(0.05)
+            held, most = _memory(process.pid)
+            peak = max(peak, most)
+            if math.isnan(planned) and (plan := re.search(_PLAN, log.read_text())):
+                planned = held + float(plan[1])
+            time.sleep(0.02)
     seconds, (_, status, usage) = time.monotonic() - started, ended
     if status:
         sys.exit(f"{stage} failed:\n{log.read_text()[-3000:]}")
-    return seconds, usage.ru_utime + usage.ru_stime, peak
+    return Cost(seconds, usage.ru_utime + usage.ru_stime, peak, planned)
 
 
-def _peak(process: int) -> float:
-    """Memory that a process has held at most, in GB; 0 once it has ended.
+def _memory(process: int) -> tuple[float, float]:
+    """Memory that a process holds and has held at most, in GB; 0 once it has ended.
 
-    Of what `wait4` says that of this process is part.
+    Weights count: they are mapped from their files. Of what `wait4` says that of this process is
+    part.
     """
     status = Path(f"/proc/{process}/status").read_text()
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(found[1]) * 1024 / 1e9 if found else 0.0
+    found = (re.search(rf"{name}:\s+(\d+) kB", status) for name in ("VmRSS", "VmHWM"))
+    held, most = (int(size[1]) * 1024 / 1e9 if size else 0.0 for size in found)
+    return held, most
 
 
-def measure(name: str, stages: Sequence[str], folder: Path) -> None:
+def measure(name: str, stages: Sequence[str], folder: Path, more: dict[str, Any]) -> None:
     """Run stages of a preset in a folder and print what each took."""
-    settings = prepare(name, folder)
+    settings = prepare(name, folder, more)
     print(" ".join(f"-S {key}={value}" for key, value in settings.items()), flush=True)
-    print("| stage | seconds | CPU seconds | peak GB |\n| --- | --- | --- | --- |", flush=True)
-    total, whole_cpu, most = 0.0, 0.0, 0.0
+    print(
+        "| stage | seconds | CPU seconds | peak GB | planned GB |\n| --- | --- | --- | --- | --- |"
+    )
+    costs = []
     for stage in stages:
-        seconds, cpu, peak = run(stage, folder)
-        total, whole_cpu, most = total + seconds, whole_cpu + cpu, max(most, peak)
-        print(f"| {stage} | {seconds:.1f} | {cpu:.1f} | {peak:.2f} |", flush=True)
-    print(f"| all | {total:.1f} | {whole_cpu:.1f} | {most:.2f} |")
+        costs.append(cost := run(stage, folder))
+        planned = "" if math.isnan(cost.planned) else f"{cost.planned:.2f}"
+        row = f"{cost.seconds:.1f} | {cost.cpu:.1f} | {cost.peak:.2f} | {planned}"
+        print(f"| {stage} | {row} |", flush=True)
+    seconds, cpu = sum(cost.seconds for cost in costs), sum(cost.cpu for cost in costs)
+    print(f"| all | {seconds:.1f} | {cpu:.1f} | {max(cost.peak for cost in costs):.2f} | |")
 
 
 def main() -> None:
@@ -126,14 +155,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("name", choices=["smoke", *PYTHIA])
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
+    parser.add_argument("-S", dest="settings", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--folder", type=Path, help="where models and outputs stay")
     options = parser.parse_args()
+    pairs = (setting.partition("=")[::2] for setting in options.settings)
+    more = {key: YAML(typ="safe", pure=True).load(value) for key, value in pairs}
     if options.folder:
         options.folder.mkdir(parents=True, exist_ok=True)
-        measure(options.name, options.stages, options.folder.resolve())
+        measure(options.name, options.stages, options.folder.resolve(), more)
     else:
         with TemporaryDirectory() as folder:
-            measure(options.name, options.stages, Path(folder))
+            measure(options.name, options.stages, Path(folder), more)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def seconds(params: Params, *, fast: bool) -> float:
     """Of `STEPS` steps from the same policy."""
     prompts = read_prompts("data/prompts.parquet", "rl")
     compute = params.compute.model_copy(update={"fast": fast})
-    policy = load("policy", Path("models/base"), compute)
+    policy = load("policy", Path("models/base"), compute, trained=True)
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         train_on_reward(

@@ -5,7 +5,7 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 INTERRUPTED = "interrupted: what was finished is kept, run it again to go on"
 _LONGEST = 1000  # characters of a message
@@ -42,6 +42,11 @@ def first_line(error: Exception) -> str:
     """What a library says is wrong, for a message: its first line that is no heading of others."""
     lines = (line.strip() for line in str(error).splitlines())
     return next((line for line in lines if line and not line.endswith(":")), repr(error))[:500]
+
+
+def advise_on_memory(advice: Callable[[], str]) -> None:
+    """What to say from now on, in place of general advice, where memory runs out."""
+    _advice[:] = [advice]
 
 
 def say(*lines: str) -> None:
@@ -94,7 +99,18 @@ def _shortened(message: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:half]} [...] {text[-half:]}"
 
 
-_MEMORY = ("DefaultCPUAllocator", "CUDA out of memory", "CUDA error: out of memory", "ALLOC_FAILED")
+_MEMORY = (
+    "DefaultCPUAllocator",
+    "No executable batch size",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "ALLOC_FAILED",
+)
+_GENERAL = (
+    "lower batch sizes (compute.batch_size), lengths or sizes of models, or set "
+    "compute.gradient_checkpointing"
+)
+_advice: list[Callable[[], str]] = [lambda: _GENERAL]
 _FULL = "free some and run it again: what was finished is kept"
 _DENIED = "change the permissions or name another place"
 _MACHINE = {
@@ -121,10 +137,7 @@ def _fault(error: BaseException) -> str | None:
     text = " ".join(str(error).split())
     of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if of_memory or any(mark in text for mark in _MEMORY):
-        return (
-            f"out of memory: lower batch sizes (compute.batch_size), lengths or sizes of models, "
-            f"or set compute.gradient_checkpointing ({text[:200] or 'no more is known'})"
-        )
+        return f"out of memory: {_advice[0]()} ({text[:200] or 'no more is known'})"
     if isinstance(error, RecursionError):
         return f"what is read is nested too deeply, {_innermost(error)}: make it flatter"
     what = _MACHINE.get(_number(error, text))

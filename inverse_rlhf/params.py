@@ -138,6 +138,7 @@ class Compute(Group):
     """Where and how models run."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")]
+    dtype: Literal["float32", "bfloat16", "float16"]
     bf16: bool
     gradient_checkpointing: bool
     batch_size: Count
@@ -165,6 +166,7 @@ class Data(Place):
 
     hub_split: Name
     text_column: Name
+    prompt_column: Name | None
     label_column: Name | None
     comments: Rows | None
     toxic_share: Share | None
@@ -176,6 +178,17 @@ class Data(Place):
     def _prompt_is_shorter(self) -> "Data":
         if self.prompt_words >= self.max_words:
             raise ValueError("prompt_words must be smaller than max_words")
+        return self
+
+    @model_validator(mode="after")
+    def _given_prompts_are_of_a_file(self) -> "Data":
+        if self.prompt_column is not None and self.source == "embedded":
+            raise ValueError(
+                f"prompt_column is {self.prompt_column!r}, but the embedded comments have no "
+                "prompts of their own: it must be null"
+            )
+        if self.prompt_column == self.text_column:
+            raise ValueError(f"prompt_column and text_column are both {self.text_column!r}")
         return self
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ from inverse_rlhf.files import atomic, write_json
 from inverse_rlhf.irl.body import check_body
 from inverse_rlhf.models.checkpoints import keep, obtain
 from inverse_rlhf.models.limits import check_settings
+from inverse_rlhf.models.plan import plan_model
 from inverse_rlhf.models.resumable import Checkpoints
 from inverse_rlhf.models.scratch import train_policy
 from inverse_rlhf.params import Compute, Group, Natural, Pretrained, Seed, load_params
@@ -31,6 +32,7 @@ class StageParams(Group):
 def main(params: StageParams, kept: Path) -> list[str]:
     group, compute = params.base_policy, params.compute
     comments = read_table("data/comments.parquet", COMMENTS)
+    plan_model("base_policy", group, compute, "policy", comments["text"].tolist())
     if group.source == "scratch":
         policy, facts = train_policy(
             comments,

@@ -29,6 +29,7 @@ from inverse_rlhf.evaluation.tables import (
 from inverse_rlhf.files import write_json
 from inverse_rlhf.irl.tables import IRL_RUNS, IRL_SCORES
 from inverse_rlhf.measures.between_runs import correlation_table
+from inverse_rlhf.models.plan import plan_evaluation
 from inverse_rlhf.params import Compute, Group, Pairs, Parts, Reports, RewardSum, Seed
 from inverse_rlhf.parquet import read_table, write_table
 from inverse_rlhf.rewards.card import RewardCard
@@ -67,9 +68,11 @@ def main(params: StageParams) -> list[str]:
     by_kind = {k: Rewards(run_scores, runs, k, threshold) for k in runs["kind"].unique()}
 
     # measure
+    reward, classifier = Path("models/irl_reward"), Path("models/true_reward")
+    plan_evaluation(params.pairs, compute, test_prompts, classifier, reward)
     read = read_policies(pairs, test_prompts, transfer, POLICIES, params.pairs, compute, seed=seed)
-    irl_reward = load_irl_reward(Path("models/irl_reward"), compute)
-    classifier, planted = Path("models/true_reward"), params.true_reward.planted
+    irl_reward = load_irl_reward(reward, compute)
+    planted = params.true_reward.planted
     scored = score_texts(read, irl_reward, classifier, params.true_reward, params.parts)
     scores = add_ensemble(scored.scores, by_kind["fit"])
     cut = true_cut(scores, planted)

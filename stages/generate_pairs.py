@@ -8,6 +8,7 @@ from pathlib import Path
 from inverse_rlhf.data.tables import PAIRS, paired, read_prompts
 from inverse_rlhf.files import write_json
 from inverse_rlhf.models.checkpoints import load
+from inverse_rlhf.models.plan import plan_pairs
 from inverse_rlhf.params import Compute, Group, Pairs, Seed
 from inverse_rlhf.parquet import write_table
 from inverse_rlhf.policies.sampling import sample_completions
@@ -25,12 +26,14 @@ class StageParams(Group):
 def main(params: StageParams) -> list[str]:
     started = time.monotonic()
     prompts = read_prompts("data/prompts.parquet", "irl", "valid", "test")
+    plan_pairs(params.pairs, params.compute, prompts["prompt"].tolist())
     sampled = []
     for name, path in (("base", Path("models/base")), ("aligned", Path("models/rlhf"))):
         policy = load("policy", path, params.compute)
         sampled.append(
             sample_completions(prompts, policy, params.pairs, seed=params.seed, name=name)
         )
+        del policy  # one is in memory at a time
     pairs = paired(prompts[["prompt_id", "prompt", "split"]], *sampled)
     seconds = time.monotonic() - started
     write_table(pairs, "data/pairs.parquet", PAIRS)

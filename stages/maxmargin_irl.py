@@ -15,6 +15,7 @@ from inverse_rlhf.irl.fit import fit_rewards
 from inverse_rlhf.irl.tables import IRL_RUNS, IRL_SCORES, OUTLIERS
 from inverse_rlhf.irl.teacher import pair_log_ratios
 from inverse_rlhf.models.checkpoints import load
+from inverse_rlhf.models.plan import plan_fits
 from inverse_rlhf.params import Compute, Group, Irl, Parts, Seed
 from inverse_rlhf.parquet import write_table
 from inverse_rlhf.show import closing
@@ -33,11 +34,14 @@ def main(params: StageParams) -> list[str]:
     started = time.monotonic()
     prompts = read_prompts("data/prompts.parquet", "irl", "valid", "test")
     pairs = read_pairs("data/pairs.parquet", prompts)
+    store = Path(".irl_runs")
+    plan_fits(params.irl, params.compute, pairs, prompts, store)
     log_ratios = None
     if params.irl.needs_policies:
         base = load("policy", Path("models/base"), params.compute)
         aligned = load("policy", Path("models/rlhf"), params.compute)
         log_ratios = pair_log_ratios(pairs[pairs["split"] == "irl"], aligned, base)
+        del base, aligned  # the fits need their memory
     fitted = fit_rewards(
         pairs,
         prompts,
@@ -46,7 +50,7 @@ def main(params: StageParams) -> list[str]:
         params.parts,
         params.compute,
         seed=params.seed,
-        store=Path(".irl_runs"),
+        store=store,
         log_ratios=log_ratios,
     )
     write_table(fitted.runs, "data/irl_runs.parquet", IRL_RUNS)

@@ -9,6 +9,7 @@ import pandas as pd
 from inverse_rlhf.data.tables import read_prompts
 from inverse_rlhf.files import write_json
 from inverse_rlhf.models.checkpoints import load
+from inverse_rlhf.models.plan import plan_policy_training
 from inverse_rlhf.models.resumable import Checkpoints
 from inverse_rlhf.params import Compute, Group, Natural, Rlhf, Seed
 from inverse_rlhf.policies.training import of_whole_texts, train_on_reward
@@ -29,8 +30,11 @@ class StageParams(Group):
 @resumed("data/prompts.parquet", "models/base", "models/irl_reward")
 def main(params: StageParams, kept: Path) -> list[str]:
     prompts = read_prompts("data/prompts.parquet", "rl")
-    policy = load("policy", Path("models/base"), params.compute)
-    reward = load_irl_reward(Path("models/irl_reward"), params.compute)
+    folder = Path("models/irl_reward")
+    asked = prompts["prompt"].tolist()
+    plan_policy_training("rerl_with_irl_rm", params.rlhf, params.compute, asked, folder)
+    policy = load("policy", Path("models/base"), params.compute, trained=True)
+    reward = load_irl_reward(folder, params.compute)
     score = of_whole_texts(reward.standardised)
     curve = "metrics/curves/rerl.csv"
     facts = train_on_reward(

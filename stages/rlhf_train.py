@@ -9,6 +9,7 @@ import pandas as pd
 from inverse_rlhf.data.tables import read_prompts
 from inverse_rlhf.files import write_json
 from inverse_rlhf.models.checkpoints import load
+from inverse_rlhf.models.plan import plan_policy_training
 from inverse_rlhf.models.resumable import Checkpoints
 from inverse_rlhf.params import Compute, Group, Natural, Parts, RewardSum, Rlhf, Seed
 from inverse_rlhf.policies.training import of_whole_texts, standardise, train_on_reward
@@ -32,7 +33,10 @@ class StageParams(Group):
 @resumed("data/prompts.parquet", "models/base", "models/true_reward")
 def main(params: StageParams, kept: Path) -> list[str]:
     prompts = read_prompts("data/prompts.parquet", "rl")
-    policy = load("policy", Path("models/base"), params.compute)
+    judge = Path("models/true_reward") if "toxicity" in params.true_reward.planted else None
+    asked = prompts["prompt"].tolist()
+    plan_policy_training("rlhf_train", params.rlhf, params.compute, asked, judge)
+    policy = load("policy", Path("models/base"), params.compute, trained=True)
 
     def classifier() -> ClassifierReward:
         model = load("classifier", Path("models/true_reward"), params.compute)

@@ -12,6 +12,7 @@ from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import atomic, write_json
 from inverse_rlhf.measures.labels import Labels, chance_limit, label_agreement, labelled
 from inverse_rlhf.models.checkpoints import keep, obtain
+from inverse_rlhf.models.plan import plan_model
 from inverse_rlhf.models.resumable import Checkpoints
 from inverse_rlhf.models.scratch import train_classifier, word_list_accuracy
 from inverse_rlhf.params import Classifier, Compute, Group, Head, Natural, Seed
@@ -36,6 +37,7 @@ def main(params: StageParams, kept: Path) -> list[str]:
     comments = read_table("data/comments.parquet", COMMENTS)
     given = labelled(comments)
     trainable = given.loc[given["split"] == "train", "toxic"].nunique() == 2
+    plan_model("true_reward", group, compute, "classifier", comments["text"].tolist())
     if group.source == "scratch":
         if not trainable:
             raise UserError(

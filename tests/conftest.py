@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+from inverse_rlhf import errors
 from inverse_rlhf.data.corpus import generate_comments
 from inverse_rlhf.models.checkpoints import Model, load
 from inverse_rlhf.models.scratch import train_classifier, train_policy
@@ -27,6 +28,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _general_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a stage planned is no advice to another test."""
+    monkeypatch.setattr(errors, "_advice", [lambda: errors._GENERAL])
 
 
 @pytest.fixture(scope="module")

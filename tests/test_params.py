@@ -57,6 +57,12 @@ ROOT = Path(__file__).parent.parent
         ("irl.learning_rate", 1, "irl.learning_rate in params.yaml is not a known key"),
         ("rlhf.trainable_layers", "some", "rlhf.trainable_layers is 'some'"),
         ("data.prompt_words", 99, "prompt_words must be smaller than max_words"),
+        ("data.prompt_column", "prompt", "prompt_column is 'prompt', but the embedded comments"),
+        (
+            "data",
+            {"source": "a.csv", "prompt_column": "text"},
+            "prompt_column and text_column are both 'text'",
+        ),
         ("compute.device", "gpu", "compute.device is 'gpu'"),
         (
             "launch.evaluate",

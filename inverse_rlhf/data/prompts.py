@@ -16,7 +16,7 @@ def sample_comments(comments: pd.DataFrame, params: Data, *, seed: int) -> pd.Da
     """Sample `data.comments` comments with `data.toxic_share` toxic ones, cut to `data.max_words`.
 
     Args:
-        comments: columns text, toxic; distinct texts.
+        comments: columns text, toxic and maybe prompt; distinct texts.
 
     Returns:
         The same columns in random order; texts are distinct after the cut, too. The counts in
@@ -62,14 +62,14 @@ def _too_few(what: str, wanted: int, available: int) -> UserError:
 def split_prompts(
     comments: pd.DataFrame, params: Data, *, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Make prompts of the comments' first words and share them out to the splits.
+    """Share out the comments' prompts, given or their first words, to the splits.
 
-    All comments that begin with the same prompt go one way: the comments behind `valid` and `test`
-    prompts are held out of every training; `rl` and `irl` prompts come from training comments.
+    All comments of the same prompt go one way: the comments behind `valid` and `test` prompts are
+    held out of every training; `rl` and `irl` prompts come from training comments.
     A comment gives a prompt where both the prompt and what follows it show something.
 
     Args:
-        comments: columns text, toxic; distinct texts.
+        comments: columns text, toxic, and prompt where prompts are given; distinct texts.
 
     Returns:
         comments (comment_id, text, toxic, split: train, valid or test) and prompts (prompt_id,
@@ -79,7 +79,10 @@ def split_prompts(
         UserError: fewer distinct prompts than the splits need, or comments of one label only to
             train on or in the split test, on which classifiers are measured.
     """
-    cuts = [_cut(text, params.prompt_words) for text in comments["text"]]
+    if params.prompt_column is None:
+        cuts = [_cut(text, params.prompt_words) for text in comments["text"]]
+    else:
+        cuts = comments["prompt"].map(len).tolist()
     prompt = pd.Series([text[:cut] for text, cut in zip(comments["text"], cuts, strict=True)])
     rest = pd.Series([text[cut:] for text, cut in zip(comments["text"], cuts, strict=True)])
     candidates = comments.assign(prompt=prompt, human_completion=rest)[
@@ -90,11 +93,14 @@ def split_prompts(
     sizes = {name: getattr(params.splits, name) for name in ("valid", "test", "rl", "irl")}
     needed = sum(sizes.values())
     if needed > len(candidates):
+        kind, keys = f" of {params.prompt_words} words", "data.prompt_words or data.max_words"
+        if params.prompt_column is not None:
+            kind, keys = f" in column {params.prompt_column!r}", "data.max_words"
         raise UserError(
             f"data.splits need {needed} prompts, but the {len(comments)} comments give "
-            f"{len(candidates)} distinct prompts of {params.prompt_words} words ({short} comments "
+            f"{len(candidates)} distinct prompts{kind} ({short} comments "
             "have no word after it; words are what white space parts): lower data.splits, "
-            "or change data.prompt_words or data.max_words"
+            f"or change {keys}"
         )
     prompts = candidates[:needed].copy()
     prompts["split"] = np.repeat(list(sizes), list(sizes.values()))

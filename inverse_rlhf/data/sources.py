@@ -44,7 +44,9 @@ def read_comments(params: Data, *, seed: int) -> pd.DataFrame:
 
     Returns:
         Columns text (str, stripped, not empty) and toxic (int8, 0 or 1; Int8 and null where
-        `data.label_column` is null), in the source's order.
+        `data.label_column` is null), in the source's order. Where prompts are given, by
+        `data.prompt_column`, prompt (str, stripped, not empty) as well: the text is the prompt, a
+        blank and what `data.text_column` has, and the label is of the whole.
         `attrs["facts"]` counts the rows that are left out: left_out_damaged (characters that no
         text has), left_out_invisible (nothing to be seen), left_out_contradictory (a text with both
         labels), left_out_repeated.
@@ -138,10 +140,19 @@ def _checked(frame: pd.DataFrame, params: Data) -> pd.DataFrame:
     text = _column(frame, params.text_column, "data.text_column", source)
     if frame.empty:
         raise UserError(f"{where} has no rows")
-    _reject(text.isna(), where, text, "is null")
-    _reject_non_texts(text, where)
-    text = text.str.strip()
-    _reject(text == "", where, text, "is empty")
+    text = _filled(text, where)
+    parts = {"text": text}
+    if params.prompt_column is not None:
+        column = _column(frame, params.prompt_column, "data.prompt_column", source)
+        prompt = _filled(column, where)
+        if all(map(str.startswith, text, prompt)):
+            raise UserError(
+                f"data.text_column: every {params.text_column!r} in {printed(source)} begins with "
+                f"its {params.prompt_column!r}, which would stand there twice: name the column of "
+                "what follows it, or set data.prompt_column to null"
+            )
+        parts = {"text": prompt + " " + text, "prompt": prompt}
+        text = parts["text"]
     if params.label_column is None:
         labels = pd.Series(pd.NA, frame.index, dtype="Int8")
     else:
@@ -149,7 +160,7 @@ def _checked(frame: pd.DataFrame, params: Data) -> pd.DataFrame:
     damaged = text.map(is_damaged)
     invisible = ~damaged & ~text.map(shows)
     kept = ~(damaged | invisible)
-    comments = pd.DataFrame({"text": text, "toxic": labels})[kept]
+    comments = pd.DataFrame(parts | {"toxic": labels})[kept]
     comments, counts = distinct(comments)
     comments.attrs["facts"] = {
         "left_out_damaged": int(damaged.sum()),
@@ -178,6 +189,15 @@ def _column(frame: pd.DataFrame, name: str, key: str, source: Path | str) -> "pd
             f"its columns are {named_columns(frame)}"
         )
     return found
+
+
+def _filled(cells: "pd.Series[Any]", where: str) -> "pd.Series[Any]":
+    """The cells stripped, each of which must be a text with something in it."""
+    _reject(cells.isna(), where, cells, "is null")
+    _reject_non_texts(cells, where)
+    stripped = cells.str.strip()
+    _reject(stripped == "", where, cells, "is empty")
+    return stripped
 
 
 def _labels(cells: "pd.Series[Any]", where: str) -> "pd.Series[int]":

@@ -154,7 +154,7 @@ def _hidden_along(encoded: BatchEncoding, reward: IrlReward) -> np.ndarray:
         hidden = module.base_model(**batch, use_cache=False).last_hidden_state
         if reward.reading.pooling == "mean":
             count = torch.arange(1, hidden.shape[1] + 1, device=hidden.device)
-            hidden = hidden.cumsum(1) / count[:, None]
+            hidden = hidden.float().cumsum(1) / count[:, None]
         values = scalar_head(hidden, reward.head)
         values = values.masked_fill(~batch["attention_mask"].bool(), torch.nan)
         return torch.nn.functional.pad(values, (0, width - values.shape[1]), value=torch.nan)

@@ -104,6 +104,7 @@ def read_policies(
         del policy
     if len(transfer):
         wide["base"] = complete(transfer, base, "base")
+    base.module.to("meta")  # its tokens are read on, its weights are not
     texts = texts_to_score(pairs[pairs["split"] == "test"], rows["rerl"], prompts)
     return PolicyReadings(texts, likelihoods, wide, base)
 

@@ -35,7 +35,7 @@ def pooled_hidden_state(
     mask = batch["attention_mask"]
     if pooling == "mean":
         weights = mask.unsqueeze(-1).to(hidden.dtype)
-        return (hidden * weights).sum(1) / weights.sum(1)
+        return (hidden * weights).sum(1, dtype=torch.float32) / weights.sum(1, dtype=torch.float32)
     last = mask.sum(1) - 1
     return hidden[torch.arange(len(hidden), device=hidden.device), last]
 
@@ -57,7 +57,7 @@ def scalar_head(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     In float32 under autocast too: bfloat16 would leave a reward fewer than three digits.
     """
     with torch.autocast(hidden.device.type, enabled=False):
-        return linear(hidden.float(), weight).squeeze(-1)
+        return linear(hidden.float(), weight.float()).squeeze(-1)
 
 
 def hidden_states(

@@ -40,8 +40,8 @@ def load_body(params: Irl, compute: Compute, base: Path) -> Model | None:
         return None
     if params.body == "base":
         # A mean over tokens is no classifier's way of reading.
-        whole = _with_head(base, compute) if params.pooling == "last" else None
-        return whole or load("body", base, compute)
+        whole = _with_head(base, params, compute) if params.pooling == "last" else None
+        return whole or load("body", base, compute, trained=params.trainable != "head")
     if params.body_revision is None and not Path(params.body).is_dir():
         raise UserError(
             f"irl.body: {params.body} is not a folder; if it is a hub id, set irl.body_revision to "
@@ -67,7 +67,8 @@ def check_body(params: Irl, compute: Compute, base: Path) -> None:
         alone = [hidden_states([text], body, pooling=params.pooling)[0] for text in PROBES]
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{_named(body)} gives no hidden states: {first_line(error)}") from None
-    if not alike(torch.from_numpy(together), torch.from_numpy(np.stack(alone))):
+    outputs = torch.from_numpy(together), torch.from_numpy(np.stack(alone))
+    if not alike(*outputs, body.module.dtype):
         raise UserError(f"{_named(body)} reads something else of a text that is padded")
     if params.pooling == "last" and head_of(body.module) is not None:
         check_classifier(body)
@@ -78,7 +79,7 @@ def _named(body: Model) -> str:
     return f"irl.body: a {kind} carries no reward: take another body or other features: it"
 
 
-def _with_head(base: Path, compute: Compute) -> Model | None:
+def _with_head(base: Path, params: Irl, compute: Compute) -> Model | None:
     """The base policy's body within a sequence classifier of one output; None where there is none,
     or it reads something else than the last token's hidden state by one linear layer.
     """
@@ -90,7 +91,8 @@ def _with_head(base: Path, compute: Compute) -> Model | None:
         head = getattr(AutoModelForSequenceClassification.from_config(config), "score", None)
     if not isinstance(head, torch.nn.Linear) or head.bias is not None:
         return None
-    model = load("classifier", base, compute, num_labels=1)
+    trained = params.trainable != "head"
+    model = load("classifier", base, compute, trained=trained, num_labels=1)
     return model if _reads_the_last_token(model) else None
 
 
@@ -102,4 +104,5 @@ def _reads_the_last_token(model: Model) -> bool:
     head = head_of(module)
     assert head is not None
     expected = scalar_head(pooled_hidden_state(module, batch, "last"), head)
-    return alike(module(**batch, use_cache=False).logits[:, 0].float(), expected)
+    found = module(**batch, use_cache=False).logits[:, 0].float()
+    return alike(found, expected, module.dtype)

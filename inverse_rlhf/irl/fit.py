@@ -211,8 +211,7 @@ def _weighted_sum(model: Model | None, design: Design) -> Assemble:
         model.module.eval()
         if card.body == "body":
             return IrlReward(model, text, card, head)
-        with torch.no_grad():
-            model.module.score.weight.copy_(head)
+        model.module.score.weight.data = head
         return IrlReward(model, text, card)
 
     return assemble

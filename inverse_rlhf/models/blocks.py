@@ -7,6 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 from inverse_rlhf.errors import UserError
+from inverse_rlhf.models.checkpoints import to_dtype
 from inverse_rlhf.models.probes import alike, first_tokens
 
 # Settings that configurations give block by block.
@@ -110,6 +111,7 @@ def _comes_back(model: PreTrainedModel) -> bool:
     try:
         config = type(model.config).from_dict(model.config.to_dict())
         again: PreTrainedModel = type(model)(config)
+        to_dtype(again, model.dtype)
         again.load_state_dict(model.state_dict())
     except (RuntimeError, ValueError):
         return False
@@ -118,4 +120,4 @@ def _comes_back(model: PreTrainedModel) -> bool:
         part.base_model(input_ids=ids, use_cache=False).last_hidden_state
         for part in (model, again.to(model.device).eval())
     )
-    return alike(found, expected)
+    return alike(found, expected, model.dtype)

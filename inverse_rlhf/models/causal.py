@@ -56,13 +56,16 @@ def _fault(
     whole, alone = _logits(model, long[None])[0], _logits(model, short[None])[0]
     if not whole.isfinite().all() or not alone.isfinite().all():
         return "gives probabilities that are not finite"
-    if not alike(_logits(model, long[None, :4])[0], whole[:4]):
+    if not alike(_logits(model, long[None, :4])[0], whole[:4], model.dtype):
         return "reads in both directions"
     fill = torch.full((len(long) - len(short),), padding)
     mask = torch.ones(2, len(long), dtype=torch.long)
     mask[1, len(short) :] = 0
     right = _logits(model, torch.stack([long, torch.cat([short, fill])]), mask)
-    if not (alike(right[0], whole) and alike(right[1, : len(short)], alone)):
+    if not all(
+        alike(*outputs, model.dtype)
+        for outputs in ((right[0], whole), (right[1, : len(short)], alone))
+    ):
         return "says something else of a text when padding stands behind it"
     # Some take a mask and ignore it: in RWKV's state padding is a token like any other.
     mask[1] = mask[1].flip(0)
@@ -79,7 +82,7 @@ def _fault(
     step = torch.stack(output.logits, dim=1).float().cpu()
     for text, tokens, found in zip((long, short), drawn, step, strict=True):
         read = _logits(model, torch.cat([text, tokens[:-1]])[None])[0, -len(tokens) :]
-        if not alike(found, read):
+        if not alike(found, read, model.dtype):
             return "says something else of a text when padding stands before it, or token by token"
     return None
 

@@ -83,12 +83,18 @@ def device_of(compute: Compute) -> torch.device:
     return device
 
 
+def frozen_dtype(compute: Compute) -> torch.dtype:
+    """Of weights that are not trained, `compute.dtype`."""
+    dtype: torch.dtype = getattr(torch, compute.dtype)
+    return dtype
+
+
 @dataclass(frozen=True)
 class Model:
     """A policy, a classifier or a body with what it takes to run it.
 
     Attributes:
-        module: the weights, float32, on `device`.
+        module: the weights, float32 or `compute.dtype`, on `device`.
         tokenizer: it pads, and never adds spaces or cleans up when it decodes.
         compute: where, at which precision and in which batches it runs.
     """
@@ -137,6 +143,7 @@ def load(
     key: str = "",
     revision: str | None = None,
     trust_remote_code: bool = False,
+    trained: bool = False,
     **config: Any,
 ) -> Model:
     """A model in evaluation mode, on its device.
@@ -151,6 +158,8 @@ def load(
             stands for one, see `followed`.
         key: the param that named the source, for messages.
         revision: commit, tag or branch of a hub id.
+        trained: whether its weights are to be trained, or kept: they are float32 then, else
+            `compute.dtype`.
         **config: overrides of the model's configuration.
 
     Raises:
@@ -165,11 +174,13 @@ def load(
     _check_place(source, name)
     with _one_line(name, "model"):
         adapter = find_adapter(source, name, revision=revision)
+    dtype = torch.float32 if trained else frozen_dtype(compute)
     if adapter is None:
         options = {"revision": revision, "trust_remote_code": trust_remote_code}
-        model, tokenizer = _read(kind, source, name, options, config)
+        model, tokenizer = _read(kind, source, name, options, config, dtype=dtype)
     else:
         model, tokenizer = _read_adapted(kind, adapter, name, trust_remote_code, config)
+        to_dtype(model, dtype)
     with _one_line(name, "vocabulary"):
         _ = model.get_input_embeddings().weight
     broken = [key for key, value in model.named_parameters() if not value.isfinite().all()]
@@ -192,6 +203,12 @@ def load(
     return Model(model, tokenizer, compute)
 
 
+def to_dtype(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Have a model's weights in a type, but not what it computes once, such as frequencies."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+
+
 def _read(
     kind: Kind,
     source: str | Path,
@@ -199,6 +216,7 @@ def _read(
     options: dict[str, Any],
     config: dict[str, Any],
     *,
+    dtype: torch.dtype = torch.float32,
     tokenizer_from: Path | None = None,
     brought: Collection[str] = (),
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -221,7 +239,7 @@ def _read(
     with _one_line(name, "weights"):
         model, info = _AUTO[kind].from_pretrained(
             source,
-            dtype=torch.float32,
+            dtype=dtype,
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, by name
@@ -270,7 +288,7 @@ def _read_adapted(
 
 
 def obtain(kind: Kind, params: Source, compute: Compute, *, key: str) -> Model:
-    """`load` for the source that a params group names; a hub id needs a revision.
+    """`load` for the source that a params group names, to be kept; a hub id needs a revision.
 
     What is given runs without code of its own, as it does in every later stage; where it is
     trusted, that code must make the same of the weights.
@@ -280,7 +298,7 @@ def obtain(kind: Kind, params: Source, compute: Compute, *, key: str) -> Model:
             f"{key}.source: {params.source} is not a folder; if it is a hub id, set {key}.revision "
             "to a commit, tag or branch"
         )
-    given: dict[str, Any] = {"key": f"{key}.source", "revision": params.revision}
+    given: dict[str, Any] = {"key": f"{key}.source", "revision": params.revision, "trained": True}
     try:
         model = load(kind, params.source, compute, **given)
     except UserError as error:

@@ -7,7 +7,14 @@ from inverse_rlhf.errors import UserError
 from inverse_rlhf.params import Compute, NewTokens, PolicyContext, Rollouts
 
 _LEAST = 10  # prompts of a split; of rl a batch
-_ON_CPU = Compute(device="cpu", bf16=False, gradient_checkpointing=False, batch_size=1, fast=False)
+_ON_CPU = Compute(
+    device="cpu",
+    dtype="float32",
+    bf16=False,
+    gradient_checkpointing=False,
+    batch_size=1,
+    fast=False,
+)
 
 
 def leave_out_long(
@@ -47,7 +54,8 @@ def leave_out_long(
             raise UserError(
                 f"of the {wanted} prompts of data.splits.{split}, {left} leave room for their "
                 f"completion in the base policy's context of {limit} tokens, and {least} are "
-                "needed: lower data.prompt_words or max_new_tokens, or take a longer context"
+                "needed: take shorter prompts (data.prompt_words) or a longer context, or lower "
+                "max_new_tokens"
             )
     return kept.assign(prompt_id=np.arange(len(kept))), int((~fits).sum())
 

@@ -11,6 +11,7 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.models import processes
+from inverse_rlhf.models.batches import Batches
 from inverse_rlhf.models.checkpoints import Model
 
 _WORTH_A_CALL = 16  # texts
@@ -232,7 +233,8 @@ def map_texts(
     *,
     padded: bool = True,
 ) -> np.ndarray:
-    """Apply `function` without gradients to batches of texts of like length.
+    """Apply `function` without gradients to batches of texts of like length, `compute.batch_size`
+    at once or as many as fit in memory.
 
     Processes that work together share the batches, and each has all results.
 
@@ -245,11 +247,18 @@ def map_texts(
     """
     outputs: np.ndarray | None = None
     model.module.eval()
-    batches = list(by_length(encoded["input_ids"], model.compute.batch_size, padded=padded))
-    own = processes.share(batches)
+    own = processes.share(
+        list(by_length(encoded["input_ids"], model.compute.batch_size, padded=padded))
+    )
+    batches = Batches(model.compute.batch_size)
+
+    @torch.no_grad()
+    def read(rows: np.ndarray) -> np.ndarray:
+        with model.autocast():
+            return function(pad(encoded, rows, model)).float().cpu().numpy()
+
     for rows in own:
-        with torch.no_grad(), model.autocast():
-            values = function(pad(encoded, rows, model)).float().cpu().numpy()
+        values = np.concatenate(batches.run(read, rows))
         if outputs is None:
             outputs = np.empty((len(encoded["input_ids"]), *values.shape[1:]), dtype=np.float32)
         outputs[rows] = values

@@ -62,7 +62,7 @@ def train_policy(
     tokenizer = policy_tokenizer(comments, params)
     end = tokenizer.convert_tokens_to_ids(_END)
     config = GPTNeoXConfig(
-        **_shape(params),
+        **sizes(params),
         max_position_embeddings=params.max_tokens,
         bos_token_id=end,
         eos_token_id=end,
@@ -117,7 +117,7 @@ def train_classifier(
     train, valid = _by_split(comments)
     tokenizer = _train_bpe(train["text"], params, specials=["<s>", _PAD, "</s>"])
     config = RobertaConfig(
-        **_shape(params),
+        **sizes(params),
         max_position_embeddings=params.max_tokens + tokenizer.pad_token_id + 1,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.convert_tokens_to_ids("<s>"),
@@ -175,7 +175,8 @@ def _by_split(comments: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return comments[train], comments[~train]
 
 
-def _shape(params: Scratch) -> dict[str, int]:
+def sizes(params: Scratch) -> dict[str, int]:
+    """The sizes of a model by the names that configurations have for them."""
     return {
         "vocab_size": params.vocab_size,
         "hidden_size": params.hidden_size,

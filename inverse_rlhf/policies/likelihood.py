@@ -1,6 +1,6 @@
 """Likelihoods of completions under two policies: KL to base, perplexity and log-ratios."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,11 @@ from transformers import BatchEncoding
 from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.models.reading import map_texts, prompt_ids, with_masks
 
+Logits = list[torch.Tensor]
+LOGITS = 2**27
+"""Of a policy held at a time, half a GB in float32; more where one text has more."""
+AT_ONCE = 2**24
+"""Compared at a time."""
 KEYS = ["split", "source", "prompt_id", "sample"]
 
 
@@ -38,20 +43,12 @@ def likelihood_table(rows: pd.DataFrame, policy: Model, base: Model) -> pd.DataF
     heads = prompt_ids([prompt for prompt, _ in distinct], base.tokenizer)
     encoded = _encoded(heads, [tail for _, tail in distinct])
 
-    def compare(batch: BatchEncoding) -> torch.Tensor:
-        start = batch.pop("prompt_tokens")
-        ids, mask = batch["input_ids"], batch["attention_mask"]
-        log_p, log_q = (
-            model.module(**batch).logits[:, :-1].float().log_softmax(-1) for model in (policy, base)
-        )
-        inside = _inside(start, mask)
-        kl = ((log_p.exp() * (log_p - log_q)).sum(-1) * inside).sum(1)
-        nll, own_nll = (
-            -(log.gather(2, ids[:, 1:, None]).squeeze(2) * inside).sum(1) for log in (log_q, log_p)
-        )
-        return torch.stack([kl, nll, own_nll], dim=1)
+    def compare(logits: Logits, tokens: torch.Tensor) -> list[torch.Tensor]:
+        log_p, log_q = (values.log_softmax(-1) for values in logits)
+        kl = (log_p.exp() * (log_p - log_q)).sum(-1)
+        return [kl, *(-log.gather(1, tokens[:, None]).squeeze(1) for log in (log_q, log_p))]
 
-    values = map_texts(compare, encoded, policy)[place]
+    values = map_texts(_summed(compare, policy, base), encoded, policy)[place]
     keys = pd.MultiIndex.from_frame(rows[KEYS].astype({"split": str, "source": str}))
     table = pd.DataFrame(values, keys, ["kl", "nll", "own_nll"], dtype=np.float64)
     positions = np.array([len(row) for row in sampled], dtype=np.float64)
@@ -77,20 +74,60 @@ def log_ratios(
         float64 of shape (completions,); a completion without tokens has log-ratio 0.
     """
 
-    def compare(batch: BatchEncoding) -> torch.Tensor:
+    def compare(logits: Logits, tokens: torch.Tensor) -> list[torch.Tensor]:
+        log_p, log_q = (
+            (values.gather(1, tokens[:, None]).squeeze(1) - values.logsumexp(-1)).double()
+            for values in logits
+        )
+        return [log_p - log_q]
+
+    values = map_texts(_summed(compare, policy, base), _encoded(prompts, completions), policy)
+    return values[:, 0].astype(np.float64)
+
+
+def _summed(
+    compare: Callable[[Logits, torch.Tensor], list[torch.Tensor]], policy: Model, base: Model
+) -> Callable[[BatchEncoding], torch.Tensor]:
+    """What `compare` says of each token of completions, summed: for `map_texts`.
+
+    However many tokens the policies know, no more than `LOGITS` logits of each are held, if not of
+    one text, and no more than `AT_ONCE` are compared at a time.
+
+    Args:
+        compare: both policies' logits of some positions, float32 of shape (positions, vocabulary),
+            and the tokens that came, (positions,) -> values, each of shape (positions,).
+
+    Returns:
+        A function of a batch with the column prompt_tokens, whose result has the shape (texts,
+        values).
+    """
+
+    def of_texts(batch: BatchEncoding) -> torch.Tensor:
         start = batch.pop("prompt_tokens")
-        ids, mask = batch["input_ids"], batch["attention_mask"]
-        inside = _inside(start, mask)
+        inside = _inside(start, batch["attention_mask"])
+        tokens = batch["input_ids"][:, 1:]
+        both = [model.module(**batch).logits for model in (policy, base)]
+        found: list[list[torch.Tensor]] = []
+        positions = inside.nonzero()
+        for part in positions.split(max(1, AT_ONCE // both[0].shape[-1])):
+            place = tuple(part.T)
+            found.append(compare([logits[place].float() for logits in both], tokens[place]))
+        whole = [torch.cat(parts) for parts in zip(*found, strict=True)]
+        place = tuple(positions.T)
+        spread = [values.new_zeros(inside.shape).index_put(place, values) for values in whole]
+        return torch.stack([values.sum(1) for values in spread], dim=1)
 
-        def log_likelihoods(model: Model) -> torch.Tensor:
-            logits = model.module(**batch).logits[:, :-1].float()
-            chosen = logits.gather(2, ids[:, 1:, None]).squeeze(2)
-            return (chosen - logits.logsumexp(-1)).double()
+    def of_batch(batch: BatchEncoding) -> torch.Tensor:
+        count, length = batch["input_ids"].shape
+        vocabulary = policy.module.config.get_text_config().vocab_size
+        size = max(1, LOGITS // (length * vocabulary))
+        parts = [
+            BatchEncoding({key: values[first : first + size] for key, values in batch.items()})
+            for first in range(0, count, size)
+        ]
+        return torch.cat([of_texts(part) for part in parts])
 
-        differences = log_likelihoods(policy) - log_likelihoods(base)
-        return (differences * inside).sum(1)
-
-    return map_texts(compare, _encoded(prompts, completions), policy).astype(np.float64)
+    return of_batch
 
 
 def _encoded(

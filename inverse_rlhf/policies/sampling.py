@@ -5,6 +5,7 @@ neither on the order of the prompts nor, but for rounding, on the batch they are
 Processes that work together share the batches, and each has all completions.
 """
 
+import itertools
 import zlib
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ from transformers import GenerationConfig
 
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.models import processes
+from inverse_rlhf.models.batches import Batches
 from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.models.reading import (
     check_context,
@@ -75,16 +77,20 @@ def sample_completions(
     order = np.argsort([len(row) for row in heads], kind="stable")
     keys = _keys(seed, name, rows)
     size = policy.compute.batch_size
-    batches = [order[start : start + size] for start in range(0, len(order), size)]
+    shares = [order[start : start + size] for start in range(0, len(order), size)]
+    batches = Batches(size)
+
+    def complete(batch: np.ndarray) -> list[list[int]]:
+        return _generate([heads[row] for row in batch], keys[batch], policy, params)
+
     found: list[list[list[int]]] = []
-    for batch in shown(processes.share(batches), f"{name} completions"):
-        chosen = [heads[row] for row in batch]
+    for batch in shown(processes.share(shares), f"{name} completions"):
         try:
-            found.append(_generate(chosen, keys[batch], policy, params))
+            found.append(list(itertools.chain(*batches.run(complete, batch))))
         except FloatingPointError as error:
             raise UserError(f"the policy {name} is broken: {error}") from None
     ids: list[list[int]] = [[]] * len(rows)
-    for batch, drawn in zip(batches, processes.in_order(found), strict=True):
+    for batch, drawn in zip(shares, processes.in_order(found), strict=True):
         for row, tokens in zip(batch, drawn, strict=True):
             ids[row] = tokens
     ends = set(ends_of_text(policy))

@@ -29,7 +29,7 @@ from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import atomic
 from inverse_rlhf.models import processes
 from inverse_rlhf.models.blocks import train_top_blocks
-from inverse_rlhf.models.checkpoints import Model, device_of
+from inverse_rlhf.models.checkpoints import Model, device_of, frozen_dtype
 from inverse_rlhf.models.dropout import without_dropout
 from inverse_rlhf.models.lora import lora_config, merge_trained
 from inverse_rlhf.models.reading import check_context, completion_texts, ends_of_text, prompt_ids
@@ -138,6 +138,7 @@ def train_on_reward(
                 processing_class=tokenizer,
                 callbacks=[recorder],
                 peft_config=lora,
+                reference_dtype=frozen_dtype(policy.compute),
             )
         trainer.eos_token_ids = ends_of_text(policy)
         if fast and processes.count() > 1:

@@ -19,6 +19,7 @@ from trl import GRPOTrainer, RLOOTrainer
 from trl.trainer import grpo_trainer, rloo_trainer
 
 from inverse_rlhf.models import processes
+from inverse_rlhf.models.checkpoints import to_dtype
 from inverse_rlhf.models.reading import by_length, prompt_ids
 from inverse_rlhf.models.resumable import Resumable
 
@@ -34,8 +35,14 @@ class _AsEverywhere:
     processing_class: PreTrainedTokenizerBase
     accelerator: Any
 
-    def __init__(self, model: PreTrainedModel, *args: Any, **settings: Any) -> None:
-        with _copied(model):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *args: Any,
+        reference_dtype: torch.dtype = torch.float32,
+        **settings: Any,
+    ) -> None:
+        with _copied(model, reference_dtype):
             super().__init__(model, *args, **settings)  # type: ignore[call-arg]
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
@@ -63,8 +70,9 @@ class _AsEverywhere:
 
 
 @contextlib.contextmanager
-def _copied(policy: PreTrainedModel) -> Iterator[None]:
-    """Within it, the reference, which TRL would load from the policy's folder, is a copy of it.
+def _copied(policy: PreTrainedModel, dtype: torch.dtype) -> Iterator[None]:
+    """Within it, the reference, which TRL would load from the policy's folder, is a copy of it, of
+    that type.
 
     TRL loads what the folder's config.json names as `architectures`, which may be absent or the
     name of another model.
@@ -76,7 +84,9 @@ def _copied(policy: PreTrainedModel) -> Iterator[None]:
             for name, value in vars(part).items():
                 if isinstance(value, torch.Tensor) and value.grad_fn is not None:
                     setattr(part, name, value.detach())
-        return copy.deepcopy(policy).requires_grad_(False).eval()
+        reference = copy.deepcopy(policy).requires_grad_(False).eval()
+        to_dtype(reference, dtype)
+        return reference
 
     modules: tuple[Any, ...] = (rloo_trainer, grpo_trainer)
     loaders = [module.create_model_from_path for module in modules]

@@ -14,7 +14,7 @@ from transformers import BatchEncoding, PreTrainedConfig
 
 from inverse_rlhf.errors import UserError, first_line
 from inverse_rlhf.models.checkpoints import Model
-from inverse_rlhf.models.probes import PROBES
+from inverse_rlhf.models.probes import PROBES, rounding
 from inverse_rlhf.models.reading import around, encode, map_texts, pad
 from inverse_rlhf.params import Head
 
@@ -170,7 +170,12 @@ def _ignores_padding(model: Model) -> bool:
     together = _logits(model, pad(encoded, rows, model))
     alone = torch.cat([_logits(model, pad(encoded, [row], model)) for row in rows])
     spread = (alone.amax(0) - alone.amin(0)).max()
-    allowed = _NOTICED * spread + _ROUNDING * (1 + alone.abs().max())
+    dtype = model.module.dtype
+    if dtype == torch.float32:
+        noticed, least = _NOTICED, _ROUNDING
+    else:
+        noticed, least = rounding(dtype), torch.finfo(dtype).eps
+    allowed = noticed * spread + least * (1 + alone.abs().max())
     return bool((together - alone).abs().max() <= allowed)
 
 

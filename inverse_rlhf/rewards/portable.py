@@ -8,11 +8,11 @@ import copy
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from tokenizers import Tokenizer, processors
-from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, BatchEncoding, PreTrainedConfig, PreTrainedTokenizerBase
 
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import write_json
@@ -21,6 +21,7 @@ from inverse_rlhf.models.probes import PROBES, alike
 from inverse_rlhf.models.reading import around, encode, pad, special_ids, text_ids
 
 LABEL = "reward"
+_SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 # A conversation is scored as what is said in it, one message after the other.
 CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 _PADDING = "<|padding|>"  # known to tokenizers of GPT-NeoX, which name none
@@ -44,6 +45,7 @@ def write_classifier(body: Model, folder: Path) -> None:
     needed = max(rows, int(tokenizer.pad_token_id) + 1)
     body.module.save_pretrained(folder, state_dict=_with_rows(body, needed))
     changes = {
+        "dtype": "float32",
         "id2label": {"0": LABEL},
         "label2id": {LABEL: 0},
         # Pipelines apply a sigmoid to one output of another kind.
@@ -71,9 +73,10 @@ def _write_padding_tokenizer(body: Model, folder: Path) -> PreTrainedTokenizerBa
 
 def write_body(body: Model, folder: Path) -> None:
     """Write a transformer without a head, and its tokenizer."""
-    body.module.base_model.save_pretrained(folder)
+    inner = body.module.base_model
+    inner.save_pretrained(folder, state_dict=_float32(inner.state_dict()))
     _write_tokenizer(copy.deepcopy(body.tokenizer), body, folder)
-    _edit_config(folder, {}, body.module.config)
+    _edit_config(folder, {"dtype": "float32"}, body.module.config)
 
 
 @torch.no_grad()
@@ -83,11 +86,17 @@ def pads_on_either_side(body: Model) -> bool:
     Positions that are learned count the padding, too.
     """
     encoded = encode(PROBES, body)
-    left, right = (
-        body.module(**pad(encoded, range(len(PROBES)), body, side=side)).logits[:, 0].float()
-        for side in ("left", "right")
-    )
-    return alike(left, right)
+    batches = (pad(encoded, range(len(PROBES)), body, side=side) for side in _SIDES)
+    left, right = (_logits(batch, body) for batch in batches)
+    return alike(left, right, body.module.dtype)
+
+
+def _logits(batch: BatchEncoding, body: Model) -> torch.Tensor:
+    """A classifier's outputs, float32 of shape (texts,); its head may be of another type."""
+    dtype = body.module.dtype
+    with torch.autocast(body.device.type, dtype=dtype, enabled=dtype != torch.float32):
+        outputs: torch.Tensor = body.module(**batch).logits[:, 0].float()
+    return outputs
 
 
 def _ends_texts(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -148,7 +157,14 @@ def _with_rows(body: Model, rows: int) -> dict[str, torch.Tensor]:
         for name, value in state.items():
             if value.data_ptr() == embeddings.data_ptr() and value.shape == embeddings.shape:
                 state[name] = torch.cat([value, more])
-    return state
+    return _float32(state)
+
+
+def _float32(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same weights: read at 16 bits by others, a head would be another."""
+    return {
+        name: value.float() if value.is_floating_point() else value for name, value in state.items()
+    }
 
 
 def _write_tokenizer(tokenizer: PreTrainedTokenizerBase, body: Model, folder: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import BatchEncoding
@@ -38,7 +38,12 @@ from inverse_rlhf.rewards.portable import write_body, write_classifier
 BodyKind = Literal["sequence_classifier", "body", "none"]
 _HEAD = "head.safetensors"
 _ANYWHERE = Compute(
-    device="auto", bf16=False, gradient_checkpointing=False, batch_size=32, fast=False
+    device="auto",
+    dtype="float32",
+    bf16=False,
+    gradient_checkpointing=False,
+    batch_size=32,
+    fast=False,
 )
 
 
@@ -151,13 +156,25 @@ def load_irl_reward(path: Path | str, compute: Compute = _ANYWHERE) -> IrlReward
     if "hidden_state" in reading.features:
         whole = reading.body == "sequence_classifier"
         body = load("classifier" if whole else "body", path, compute)
-        head = None if whole else _read_head(path, body)
+        if whole:  # rounded with the body's weights, it would be another reward
+            body.module.score.weight.data = _stored_head(path).to(body.device)
+        else:
+            head = _read_head(path, body)
     if set(reading.features) != {"hidden_state"}:
         try:
             text = LinearTextReward.from_json((path / "linear.json").read_text(encoding="utf-8"))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is no recovered reward: linear.json: {error!r}") from None
     return IrlReward(body, text, reading, head)
+
+
+def _stored_head(path: Path) -> Float[Tensor, "1 hidden"]:
+    """The head of a sequence classifier as its folder has it."""
+    for file in sorted(path.glob("model*.safetensors")):
+        with safe_open(file, "pt") as weights:
+            if "score.weight" in weights.keys():  # noqa: SIM118 (it is no mapping)
+                return weights.get_tensor("score.weight").float()
+    raise UserError(f"{path} is no recovered reward: its weights have no score.weight")
 
 
 def _read_head(path: Path, body: Model) -> Float[Tensor, "1 hidden"]:

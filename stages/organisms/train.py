@@ -25,7 +25,7 @@ def main(settings: Settings, plant: str, seed: int) -> list[str]:
         return ClassifierReward(model, settings.pipeline.true_reward)
 
     base = load("policy", world / "base", compute)
-    policy = load("policy", world / "base", compute)
+    policy = load("policy", world / "base", compute, trained=True)
     taught = read_prompts(world / "prompts.parquet", "rl")
     asked = read_prompts(world / "prompts.parquet", "irl", "valid", "test")
     completions = read_table(f"organisms/base/{seed}.parquet", BASE)

@@ -99,6 +99,27 @@ def test_prompts_show_something(params: Params) -> None:
         split_prompts(frame, data(params, splits=splits, prompt_words=2), seed=0)
 
 
+def test_prompts_of_their_own(params: Params) -> None:
+    prompts = [f"p{n} it" if n % 2 else f"p{n}" for n in range(22)] + ["p0", "one two three four"]
+    frame = pd.DataFrame({"prompt": prompts, "toxic": [0, 1] * 12})
+    frame["text"] = frame["prompt"] + [f" says {n}" for n in range(24)]
+    given = data(params, prompt_column="prompt", comments=None, toxic_share=None, max_words=4)
+    splits = params.data.splits.model_copy(update={"rl": 4, "irl": 4, "valid": 4, "test": 10})
+    settings = given.model_copy(update={"splits": splits})
+    sampled = sample_comments(frame, settings, seed=0)
+    comments, chosen = split_prompts(sampled, settings, seed=0)
+    assert set(chosen["prompt"]) == set(prompts[:22])
+    assert chosen["human_completion"].str.startswith(" says ").all()
+    assert (chosen["prompt"] + chosen["human_completion"]).isin(frame["text"]).all()
+    # the two comments of one prompt go one way
+    assert comments.loc[comments["prompt"] == "p0", "split"].nunique() == 1
+    more = settings.model_copy(update={"splits": splits.model_copy(update={"rl": 5})})
+    with pytest.raises(
+        UserError, match=r"22 distinct prompts in column 'prompt' \(1 comments have"
+    ):
+        split_prompts(sampled, more, seed=0)
+
+
 def test_both_labels_to_test_on(params: Params) -> None:
     rare = data(params, comments=1000, toxic_share=0.02, splits=SMALL)
     sampled = sample_comments(read_comments(rare, seed=0), rare, seed=0)

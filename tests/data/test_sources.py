@@ -224,6 +224,24 @@ def test_nested_texts_and_labels(params: Params, tmp_path: Path) -> None:
     assert read_transfer_prompts(settings)["prompt"].tolist() == ["one", "two"]
 
 
+def test_prompts_of_their_own(params: Params, tmp_path: Path) -> None:
+    rows = 'a, b ,1\n"c d",e,0\n'
+    source = csv(tmp_path / "a.csv", f"prompt,answer,toxic\n{rows}")
+    given = {"source": source, "text_column": "answer", "prompt_column": "prompt"}
+    read = read_comments(data(params, **given), seed=0)
+    assert read["text"].tolist() == ["a b", "c d e"]
+    assert read["prompt"].tolist() == ["a", "c d"]
+    assert read["toxic"].tolist() == [1, 0]
+    with pytest.raises(UserError, match=r"^data\.prompt_column: .* has no column 'question'"):
+        read_comments(data(params, **given | {"prompt_column": "question"}), seed=0)
+    csv(tmp_path / "a.csv", f"prompt,answer,toxic\n{rows} ,f,1\n")
+    with pytest.raises(UserError, match="column 'prompt', row 2 is empty"):
+        read_comments(data(params, **given), seed=0)
+    csv(tmp_path / "a.csv", "prompt,answer,toxic\na,a b,1\nc,c d,0\n")
+    with pytest.raises(UserError, match=r"every 'answer' .* begins with its 'prompt'"):
+        read_comments(data(params, **given), seed=0)
+
+
 def test_comments_without_labels(params: Params, tmp_path: Path) -> None:
     source = csv(tmp_path / "a.csv", "text,toxic\na,1\nb,x\na,0\n")
     read = read_comments(data(params, source=source, label_column=None), seed=0)

@@ -51,14 +51,19 @@ def save_pythia(preset: str, folder: Path) -> Path:
     """A random policy; like the real ones it embeds more tokens than its tokenizer has."""
     torch.manual_seed(0)
     GPTNeoXForCausalLM(pythia_config(preset)).save_pretrained(folder)
+    pythia_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def pythia_tokenizer(size: int = _PYTHIA_TOKENS) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of as many tokens as theirs, or fewer, without a token for padding."""
     specials = ["<|endoftext|>", "<|padding|>"]
-    PreTrainedTokenizerFast(
-        tokenizer_object=_byte_level_bpe(specials, _PYTHIA_TOKENS),
+    return PreTrainedTokenizerFast(
+        tokenizer_object=_byte_level_bpe(specials, size),
         bos_token=specials[0],
         eos_token=specials[0],
         unk_token=specials[0],
-    ).save_pretrained(folder)
-    return folder
+    )
 
 
 def save_roberta(folder: Path, texts: list[str]) -> list[int]:
@@ -117,9 +122,9 @@ def save_comments(file: Path, classifier: Path, count: int) -> None:
         {
             "prompt": [" ".join(row[:10]) for row in words],
             "original_output": [" ".join(row[10:]) for row in words],
+            "toxic": save_roberta(classifier, list(map(" ".join, words))),
         }
     )
-    table["toxic"] = save_roberta(classifier, table["original_output"].tolist())
     table.to_parquet(file)
 
 

@@ -1,15 +1,18 @@
 """Presets run: `smoke` whole, Pythia's on models of the real shapes with random weights."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 import torch
+from ruamel.yaml import YAML
 from safetensors import safe_open
 from transformers import GPTNeoXForCausalLM
 
+from benchmarks.planned import line
 from inverse_rlhf import preset
 from tests.presets.running import STAGES, run_stages, write_params
 from tests.presets.shapes import PYTHIA, pythia_config, save_comments, save_pythia
@@ -65,6 +68,19 @@ def test_shapes_have_the_parameters_that_the_presets_reckon_with(name: str) -> N
     assert f"P = {count:,} parameters" in " ".join(
         line.removeprefix("# ") for line in _text(name).splitlines()
     )
+
+
+@pytest.mark.parametrize("name", sorted(PYTHIA))
+def test_memory_in_their_comments_is_what_is_planned(name: str) -> None:
+    said = " ".join(line.removeprefix("#").strip() for line in _text(name).splitlines())
+    found = re.findall(
+        r"(?:24|80) GB((?:, [\w.]+ \w+)*): (rlhf_train .*?; \.irl_runs [\d.]+)\.", said
+    )
+    assert found
+    for settings, figures in found:
+        pairs = (setting.split() for setting in settings.split(", ")[1:])
+        changes = {key: YAML(typ="safe", pure=True).load(value) for key, value in pairs}
+        assert figures == line(name, changes)
 
 
 def test_pythia_70m_takes_a_step_of_everything_that_trains(folder: Path) -> None:

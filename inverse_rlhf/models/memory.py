@@ -1,0 +1,175 @@
+"""Bytes that models take in training and reading, from their shapes and the settings.
+
+Weights are counted. What is held of a token is measured (docs/log.md): the sums are within a
+quarter of measured peaks.
+"""
+
+import resource
+from pathlib import Path
+
+import psutil
+import torch
+
+from inverse_rlhf.models.shapes import Shape
+from inverse_rlhf.params import Compute, Rlhf, Scratch
+from inverse_rlhf.policies.likelihood import AT_ONCE, LOGITS
+
+Need = dict[str, float]
+"""Bytes held at once, by what they are for."""
+# Numbers that are kept of a token and trained block for gradients, over the hidden size, and that
+# are held of a token while a block computes without them. In bfloat16 that is a little more than
+# the 34 bytes of Korthikanti et al. 2022.
+_KEPT, _PASSING = 20, 12
+# TRL's output layer makes logits of so many tokens and words at a time (trl.kernels), of which it
+# holds so many copies on a CPU; Triton's kernels hold one.
+_TILE_TOKENS, _TILE_WORDS, _TILE_COPIES = 4096, 32768, 9
+_TRAINER_LOGITS = 3  # copies of all logits that transformers' loss holds with its gradient
+_COMPARED = 36  # bytes of a logit that is compared: both policies', and what is made of them
+_DRAWN = 56  # bytes of a row and word when a token is drawn, in double precision
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes that this process can still have on a device; of a CPU what the machine, the control
+    group and `ulimit -v` leave.
+    """
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return float(torch.cuda.mem_get_info(device)[0] + unused)
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    left = [psutil.virtual_memory().available, _group_memory()]
+    if limit != resource.RLIM_INFINITY:
+        left.append(limit - psutil.Process().memory_info().vms)
+    return float(max(min(left), 1))
+
+
+def _group_memory(root: Path = Path("/sys/fs/cgroup")) -> float:
+    """Bytes that the control group leaves, its file cache counted as free; no bound: infinite."""
+    names = [("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")]
+    for folder in (root, root / "memory"):
+        for limit, used in names:
+            try:
+                bound, taken = (int((folder / name).read_text()) for name in (limit, used))
+                told = dict(
+                    line.split() for line in (folder / "memory.stat").read_text().splitlines()
+                )
+            except (OSError, ValueError):
+                continue
+            return bound - taken + int(told.get("inactive_file", 0))
+    return float("inf")
+
+
+def size_of(compute: Compute) -> int:
+    """Bytes of a number of weights that are not trained."""
+    return 4 if compute.dtype == "float32" else 2
+
+
+def read_width(compute: Compute) -> int:
+    """Bytes of a number that a model gives without gradients, of weights that are not trained."""
+    return 2 if compute.bf16 else size_of(compute)
+
+
+def width_of(compute: Compute) -> int:
+    """Bytes of a number of activations, of weights that are trained."""
+    return 2 if compute.bf16 else 4
+
+
+def reading(shape: Shape, texts: int, tokens: float, width: int) -> float:
+    """Bytes held while a model reads texts without gradients: of one block at a time."""
+    return texts * tokens * _PASSING * shape.hidden * width
+
+
+def kept_activations(shape: Shape, kept_blocks: int, tokens: float, compute: Compute) -> float:
+    """Bytes held of tokens for gradients."""
+    numbers: float = _KEPT * kept_blocks
+    if compute.gradient_checkpointing:
+        numbers = kept_blocks + _KEPT
+    return tokens * numbers * shape.hidden * width_of(compute)
+
+
+def generating(
+    shape: Shape, rows: int, tokens: float, width: int, *, sampled: bool = True
+) -> float:
+    """Bytes held while completions are drawn: keys and values of all tokens, and a row's draw."""
+    cache = rows * tokens * shape.cached * shape.blocks * width
+    return cache + rows * shape.vocabulary * (_DRAWN if sampled else 2 * 4)
+
+
+def likelihoods(shape: Shape, texts: int, tokens: float, width: int) -> float:
+    """Bytes held while two policies' likelihoods of texts are compared."""
+    of_text = tokens * shape.vocabulary
+    together = max(1, min(texts, int(LOGITS // of_text)))
+    compared = min(together * of_text, AT_ONCE) * _COMPARED
+    return 2 * together * of_text * width + compared + reading(shape, together, tokens, width)
+
+
+def policy_training(
+    shape: Shape, rlhf: Rlhf, compute: Compute, *, prompt: float, longest: int, device: str
+) -> Need:
+    """Bytes of training a policy, less its reward.
+
+    Args:
+        prompt: tokens of a prompt, in the mean.
+        longest: tokens of the longest.
+        device: cpu or cuda.
+    """
+    trained, kept = shape.trained(rlhf.trainable_layers), shape.kept(rlhf.trainable_layers)
+    rollouts = rlhf.batch_size * rlhf.generations
+    tokens = rollouts / rlhf.gradient_accumulation * (prompt + rlhf.max_new_tokens)
+    tile = min(tokens, _TILE_TOKENS) * min(shape.vocabulary, _TILE_WORDS)
+    copies = _TILE_COPIES * 4 if device == "cpu" else width_of(compute)
+    layer = shape.vocabulary * shape.hidden * 4  # what its gradient is summed in
+    drawn = generating(shape, rollouts, longest + rlhf.max_new_tokens, width_of(compute))
+    activations = kept_activations(shape, kept, tokens, compute)
+    update = activations + tile * copies + layer + 4 * trained
+    return {
+        "policy": 4 * shape.parameters,
+        "reference": size_of(compute) * shape.parameters if rlhf.kl_coef else 0,
+        "Adam": 8 * trained,
+        "gradients": 4 * trained if update > drawn else 0,
+        "activations": activations if update > drawn else drawn,
+        "logits": tile * copies + layer if update > drawn else 0,
+    }
+
+
+def scratch_training(
+    shape: Shape, params: Scratch, compute: Compute, *, tokens: int, outputs: int
+) -> Need:
+    """Bytes of training all of a model with transformers' Trainer.
+
+    Args:
+        tokens: of the longest text.
+        outputs: numbers that it gives of a token: its logits, or none to speak of.
+    """
+    read = params.batch_size * tokens
+    evaluated = compute.batch_size * tokens
+    update = (
+        kept_activations(shape, shape.blocks, read, compute)
+        + read * outputs * 4 * _TRAINER_LOGITS
+        + 4 * shape.parameters
+    )
+    held_out = reading(shape, compute.batch_size, tokens, 4) + evaluated * outputs * 4 * 2
+    return {
+        "weights": 4 * shape.parameters,
+        "Adam": 8 * shape.parameters,
+        "gradients and activations": max(update, held_out),
+    }
+
+
+def reward_training(
+    shape: Shape, top: int | str, compute: Compute, *, texts: int, tokens: float
+) -> Need:
+    """Bytes of fitting a reward network.
+
+    Args:
+        top: how many blocks are trained, or all.
+        texts: of an update.
+        tokens: of a text, in the mean.
+    """
+    trained = shape.trained(top)
+    update = kept_activations(shape, shape.kept(top), texts * tokens, compute) + 4 * trained
+    scored = reading(shape, compute.batch_size, tokens, 4)
+    return {
+        "weights": 4 * shape.parameters,
+        "Adam": 8 * trained,
+        "gradients and activations": max(update, scored),
+    }

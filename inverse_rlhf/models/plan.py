@@ -1,0 +1,448 @@
+"""What a stage needs of memory and disk: said before its work, and refused where it cannot be had.
+
+Reckoned from the models' shapes, the lengths of the texts and the settings, see `memory`. Time is
+not: it hangs on a device's speed at this very work, which nothing shows but the work, whose bars
+say what is left.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from transformers import AutoTokenizer, GPTNeoXConfig, RobertaConfig
+
+from inverse_rlhf.data.tables import whole_texts
+from inverse_rlhf.errors import UserError, advise_on_memory, say
+from inverse_rlhf.models import memory
+from inverse_rlhf.models.checkpoints import Kind, device_of
+from inverse_rlhf.models.memory import Need
+from inverse_rlhf.models.reading import prompt_ids
+from inverse_rlhf.models.shapes import Shape, place_of, shape_of, shape_of_config
+from inverse_rlhf.params import Compute, Group, Irl, Pairs, Pretrained, Rlhf, Scratch
+
+GB = 1e9
+OFF_BY = 1.25
+"""How far a need may be off: a stage is refused where it lacks more than that."""
+_BASE = Path("models/base")
+_OF_A_WORD = 2  # tokens, of a tokenizer that knows a thousand; more know longer pieces
+Asked = SimpleNamespace
+"""Groups of params by their names, as a stage's class of params has them."""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of texts: the mean and the most."""
+
+    mean: float
+    most: int
+
+
+def lengths_of(texts: Sequence[str], folder: Path) -> Lengths:
+    """How many tokens texts have by the tokenizer in a folder; by words where it has none that can
+    be read, which `load` says.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place_of(folder), trust_remote_code=False)
+        counts = [len(ids) for ids in prompt_ids(texts, tokenizer)]
+    except Exception:  # whatever a broken folder makes a library raise
+        counts = [len(text.split()) for text in texts]
+    return Lengths(sum(counts) / max(len(counts), 1), max(counts, default=1))
+
+
+def plan_model(
+    stage: str, group: Pretrained, compute: Compute, kind: Kind, comments: Sequence[str]
+) -> None:
+    """Plan to train a model from scratch, or to take one from a folder.
+
+    Args:
+        group: that is called as the stage is.
+        kind: policy or classifier.
+        comments: that it is trained on.
+    """
+    params = Asked(compute=compute, **{stage: group})
+    if group.source != "scratch":
+        shape = shape_of(group.source, kind)
+        # It is read with its own code, too; a policy also as the body of a reward, to try it.
+        copies = 2 if group.trust_remote_code or kind == "policy" else 1
+        if shape is not None:
+            _reserve(stage, lambda _: {kind: copies * 4 * shape.parameters}, params, {})
+        return
+    tokens = _OF_A_WORD * max(len(text.split()) for text in comments)
+
+    def need(asked: Any) -> Need:
+        return scratch_need(getattr(asked, stage).scratch, asked.compute, kind, tokens)
+
+    options: dict[str, Sequence[Any]] = {
+        "compute.batch_size": _halves(compute.batch_size),
+        "compute.gradient_checkpointing": [True],
+        f"{stage}.scratch.batch_size": _halves(group.scratch.batch_size),
+    }
+    _reserve(stage, need, params, options)
+
+
+def scratch_need(scratch: Scratch, compute: Compute, kind: Kind, tokens: int) -> Need:
+    """Bytes of training a policy or a classifier from scratch.
+
+    Args:
+        tokens: of the longest text, before it is cut to what the model reads.
+    """
+    from inverse_rlhf.models.scratch import sizes  # late: it loads what no other stage needs
+
+    config = {"policy": GPTNeoXConfig, "classifier": RobertaConfig}[kind]
+    limit = scratch.max_tokens + 2  # RoBERTa's positions are counted from 2
+    shape = shape_of_config(config(**sizes(scratch), max_position_embeddings=limit), kind)
+    outputs = scratch.vocab_size if kind == "policy" else 0
+    tokens = min(tokens, scratch.max_tokens)
+    return memory.scratch_training(shape, scratch, compute, tokens=tokens, outputs=outputs)
+
+
+def plan_policy_training(
+    stage: str, rlhf: Rlhf, compute: Compute, prompts: Sequence[str], reward: Path | None
+) -> None:
+    """Plan the training of a policy on a reward.
+
+    Args:
+        prompts: that it is trained on.
+        reward: folder of the transformer that gives it; None: none does.
+    """
+    policy, classifier = shape_of(_BASE, "policy"), None
+    if reward is not None:
+        classifier = shape_of(reward, "classifier")
+    if policy is None:
+        return
+    lengths, device = lengths_of(prompts, _BASE), device_of(compute).type
+
+    def need(asked: Any) -> Need:
+        return policy_training_need(asked, policy, classifier, lengths, device)
+
+    rollouts = rlhf.batch_size * rlhf.generations
+    parts = [2**n for n in range(1, 20) if rollouts % 2**n == 0]
+    options: dict[str, Sequence[Any]] = {
+        "rlhf.gradient_accumulation": [n for n in parts if n > rlhf.gradient_accumulation],
+        "compute.gradient_checkpointing": [True],
+        "compute.dtype": ["bfloat16"],
+        "compute.batch_size": _halves(compute.batch_size),
+        "rlhf.trainable_layers": _halves(policy.kept(rlhf.trainable_layers)),
+    }
+    params = Asked(compute=compute, rlhf=rlhf)
+    _reserve(stage, need, params, options, disk=4 * policy.parameters)
+
+
+def policy_training_need(
+    params: Any, policy: Shape, classifier: Shape | None, prompts: Lengths, device: str
+) -> Need:
+    """Bytes of training a policy on a classifier's reward, for params with compute and rlhf.
+
+    Args:
+        device: cpu or cuda.
+    """
+    rlhf, compute = params.rlhf, params.compute
+    need = memory.policy_training(
+        policy, rlhf, compute, prompt=prompts.mean, longest=prompts.most, device=device
+    )
+    if classifier is not None:
+        size = memory.size_of(compute)
+        texts = min(compute.batch_size, rlhf.batch_size * rlhf.generations)
+        width = memory.read_width(compute)
+        read = memory.reading(classifier, texts, prompts.most + rlhf.max_new_tokens, width)
+        need["reward"] = size * classifier.parameters + read
+    return need
+
+
+def plan_pairs(pairs: Pairs, compute: Compute, prompts: Sequence[str]) -> None:
+    """Plan the completions of both policies, one of which is in memory at a time."""
+    policy = shape_of(_BASE, "policy")
+    if policy is None:
+        return
+    lengths = lengths_of(prompts, _BASE)
+    rows = len(prompts) * pairs.samples
+
+    def need(asked: Any) -> Need:
+        return completions_need(asked, policy, lengths, rows)
+
+    options = {"compute.dtype": ["bfloat16"]}
+    params = Asked(compute=compute, pairs=pairs)
+    _reserve("generate_pairs", need, params, options, yields={"compute.batch_size": 1})
+
+
+def completions_need(params: Any, policy: Shape, prompts: Lengths, rows: int) -> Need:
+    """Bytes of drawing completions from a policy, for params with compute and pairs."""
+    pairs, size = params.pairs, memory.size_of(params.compute)
+    texts = min(params.compute.batch_size, rows)
+    tokens = prompts.most + pairs.max_new_tokens
+    sampled = pairs.decoding == "sample"
+    width = memory.read_width(params.compute)
+    drawn = memory.generating(policy, texts, tokens, width, sampled=sampled)
+    return {"policy": size * policy.parameters, "completions": drawn}
+
+
+def plan_fits(
+    irl: Irl, compute: Compute, pairs: pd.DataFrame, prompts: pd.DataFrame, store: Path
+) -> None:
+    """Plan the fits of rewards.
+
+    Args:
+        pairs: the pairs table.
+        prompts: whose comments are scored, too.
+        store: folder of finished runs.
+    """
+    body = None
+    if irl.body != "none" and ("hidden_state" in irl.features or irl.method == "bayes"):
+        body = shape_of(_BASE if irl.body == "base" else irl.body, "body")
+    policy = shape_of(_BASE, "policy") if irl.needs_policies else None
+    if body is None and policy is None:
+        return
+    new = np.mean([len(ids) for side in ("base_ids", "aligned_ids") for ids in pairs[side]])
+    tokens = lengths_of(prompts["prompt"].tolist(), _BASE).mean + float(new)
+    texts = 2 * len(pairs) + len(prompts)
+    device = device_of(compute).type
+
+    def need(asked: Any) -> Need:
+        fits = {} if body is None else fits_need(asked, body, tokens, texts, device)
+        if policy is None:
+            return fits
+        compared = likelihoods_need(asked, policy, tokens, texts)
+        return max((fits, compared), key=lambda part: sum(part.values()))
+
+    options: dict[str, Sequence[Any]] = {
+        "irl.batch_size": _halves(irl.batch_size),
+        "compute.gradient_checkpointing": [True],
+        "irl.trainable": ["last_k", "head"],
+        "compute.dtype": ["bfloat16"],
+    }
+    if irl.trainable == "head":
+        options = {"compute.dtype": ["bfloat16"]}
+    disk = 0.0
+    if body is not None:
+        kept = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
+        disk = 4 * body.parameters + max(fits_disk(irl, body) - kept, 0)
+    params, yields = Asked(compute=compute, irl=irl), {"compute.batch_size": 1}
+    _reserve("maxmargin_irl", need, params, options, disk=disk, yields=yields)
+
+
+def fits_disk(irl: Irl, body: Shape) -> float:
+    """Bytes on disk of the weights that the runs of networks train; heads are next to nothing."""
+    return 0 if irl.trainable == "head" else 4 * body.trained(_top(irl)) * irl.runs
+
+
+def fits_need(params: Any, body: Shape, tokens: float, texts: int, device: str) -> Need:
+    """Bytes of fitting rewards, for params with compute and irl.
+
+    Args:
+        tokens: of a text, in the mean.
+        texts: that are read.
+        device: cpu or cuda.
+    """
+    irl, compute = params.irl, params.compute
+    on_cpu = device == "cpu"
+    if irl.trainable == "head":
+        size = memory.size_of(compute)
+        width = memory.read_width(compute)
+        read = memory.reading(body, min(compute.batch_size, texts), tokens, width)
+        matrix = 4 * texts * body.hidden * 4 if on_cpu else 0  # features, and their differences
+        return {"body": size * body.parameters, "reading": read, "features": matrix}
+    top = _top(irl)
+    need = memory.reward_training(body, top, compute, texts=2 * irl.batch_size, tokens=tokens)
+    if on_cpu:
+        # at first, at its best, and that which is written
+        need["copies of what is trained"] = 3 * 4 * body.trained(top)
+        if irl.trainable == "last_k":
+            need["frozen blocks' outputs"] = 4 * texts * tokens * body.hidden
+    return need
+
+
+def plan_evaluation(
+    pairs: Pairs, compute: Compute, prompts: pd.DataFrame, classifier: Path, reward: Path
+) -> None:
+    """Plan to read both trained policies beside the base, and the two rewards after them.
+
+    The KL between two policies sums over both distributions of each token, so that two policies are
+    in memory together; the rewards are not there yet.
+
+    Args:
+        pairs: how completions are drawn.
+        prompts: the prompts table's test rows.
+        classifier, reward: folders of the two rewards.
+    """
+    policy = shape_of(_BASE, "policy")
+    if policy is None:
+        return
+    scored = [
+        shape for shape in (shape_of(classifier, "classifier"), shape_of(reward, "body")) if shape
+    ]
+    asked_of = prompts["prompt"].tolist()
+    comments = whole_texts(asked_of, prompts["human_completion"])
+    lengths, human = lengths_of(asked_of, _BASE), lengths_of(comments, _BASE)
+
+    def need(asked: Any) -> Need:
+        return evaluation_need(asked, policy, scored, lengths, human, len(prompts))
+
+    options = {"compute.dtype": ["bfloat16"]}
+    params = Asked(compute=compute, pairs=pairs)
+    _reserve("evaluate", need, params, options, yields={"compute.batch_size": 1})
+
+
+def evaluation_need(
+    params: Any,
+    policy: Shape,
+    rewards: Sequence[Shape],
+    prompts: Lengths,
+    human: Lengths,
+    rows: int,
+) -> Need:
+    """Bytes of the evaluation, for params with compute and pairs.
+
+    Args:
+        rewards: the shapes of those that read texts.
+        human: lengths of human comments.
+        rows: how many prompts there are.
+    """
+    compute, pairs = params.compute, params.pairs
+    size, texts = memory.size_of(compute), compute.batch_size
+    compared = likelihoods_need(params, policy, prompts.most + pairs.max_new_tokens, rows)
+    drawn = completions_need(params, policy, prompts, rows * pairs.samples)
+    drawn["base policy"] = size * policy.parameters
+    width = memory.read_width(compute)
+    longest = max(human.most, prompts.most + pairs.max_new_tokens)
+    read = {
+        "rewards": sum(size * shape.parameters for shape in rewards),
+        "texts": max(
+            (memory.reading(shape, texts, longest, width) for shape in rewards), default=0
+        ),
+    }
+    return max((compared, drawn, read), key=lambda part: sum(part.values()))
+
+
+def likelihoods_need(params: Any, policy: Shape, tokens: float, texts: int) -> Need:
+    """Bytes of comparing two policies on completions, for params with compute."""
+    size, rows = memory.size_of(params.compute), min(params.compute.batch_size, texts)
+    compared = memory.likelihoods(policy, rows, tokens, memory.read_width(params.compute))
+    return {"policies": 2 * size * policy.parameters, "likelihoods": compared}
+
+
+def _top(irl: Irl) -> int | str:
+    return "all" if irl.trainable == "all" else irl.last_k
+
+
+def _halves(value: int) -> list[int]:
+    """Half of a number, a quarter of it, and so on down to 1."""
+    return [value >> n for n in range(1, value.bit_length())]
+
+
+def _reserve(
+    stage: str,
+    need: Callable[[Any], Need],
+    params: Any,
+    options: Mapping[str, Sequence[Any]],
+    *,
+    disk: float = 0,
+    yields: Mapping[str, Any] | None = None,
+) -> None:
+    """Say what a stage needs; refuse it where that cannot be had.
+
+    Args:
+        stage: its name.
+        need: bytes on the device for params of the stage, which have the group compute.
+        options: keys that lower the need, and values for them, the mildest first.
+        disk: bytes that it writes.
+        yields: values that keys come down to by themselves where memory is short.
+
+    Raises:
+        UserError: it needs more than is free, by more than the figures may be off; the settings
+            that help are named.
+    """
+    device, found = device_of(params.compute), need(params)
+    free, free_disk = memory.free_memory(device), shutil.disk_usage(Path()).free
+    total, least = (sum(part.values()) for part in (found, need(changed(params, yields or {}))))
+    if least > OFF_BY * free:
+        advice = _advice(need, changed(params, yields or {}), free, options)
+        raise UserError(
+            f"{stage} needs about {_gb(least)} GB on {device}, which has {_gb(free)} free: {advice}"
+        )
+    if disk > free_disk:
+        raise UserError(
+            f"{stage} writes {_gb(disk)} GB, but of this folder's disk {_gb(free_disk)} is free: "
+            "free some, or work on another disk"
+        )
+    parts = ", ".join(f"{name} {_gb(size)}" for name, size in found.items() if size > 0.05 * total)
+    tight = ""
+    if total > free:
+        halved = least <= free and yields
+        tight = " and may not do: " + (
+            f"{' and '.join(yields or {})} will be lowered"
+            if halved
+            else _advice(need, params, free, options)
+        )
+    written = f"; writes {_gb(disk)} GB, of disk {_gb(free_disk)} is free" if disk else ""
+    say(
+        f"{stage}: needs about {_gb(total)} GB on {device}, which has {_gb(free)} free{tight} "
+        f"({parts}){written}"
+    )
+    advise_on_memory(
+        lambda: (
+            f"{stage} was to need {_gb(total)} GB on {device}, of {_gb(free)} free: "
+            f"{_advice(need, params, total / 2, options)}"
+        )
+    )
+
+
+def _advice(
+    need: Callable[[Any], Need],
+    params: Any,
+    free: float,
+    options: Mapping[str, Sequence[Any]],
+) -> str:
+    """The settings with which the stage fits, and what it needs then."""
+
+    def total(changes: Mapping[str, Any]) -> float:
+        return sum(need(changed(params, changes)).values())
+
+    now = total({})
+    fitting, helping = [], {}
+    for key, values in options.items():
+        sizes = {value: total({key: value}) for value in values}
+        fits = next((value for value, size in sizes.items() if size <= free), None)
+        if fits is not None:
+            fitting.append(f"{key} {_text(fits)} ({_gb(sizes[fits])} GB)")
+        elif sizes and min(sizes.values()) < 0.95 * now:
+            helping[key] = min(sizes, key=lambda value: sizes[value])
+    if fitting:
+        return f"set {' or '.join(fitting)}"
+    names = " and ".join(f"{key} {_text(value)}" for key, value in helping.items())
+    least = total(helping)
+    if least <= free:
+        return f"set {names} ({_gb(least)} GB)"
+    even = f"even with {names} it needs {_gb(least)} GB: " if helping else ""
+    return f"{even}take a smaller model, or a device with more memory"
+
+
+def changed(params: Any, changes: Mapping[str, Any]) -> Any:
+    """The same params with other values of keys such as `rlhf.steps`."""
+    for key, value in changes.items():
+        group, *inner = key.split(".", 1)
+        new = changed(getattr(params, group), {inner[0]: value}) if inner else value
+        if isinstance(params, Group):
+            params = params.model_copy(update={group: new})
+        else:
+            params = Asked(**vars(params) | {group: new})
+    return params
+
+
+def _gb(size: float) -> str:
+    amount = max(size / GB, 0.01)
+    return (
+        f"{amount:.0f}"
+        if amount >= 9.95
+        else f"{amount:.1f}"
+        if amount >= 0.95
+        else f"{amount:.2f}"
+    )
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

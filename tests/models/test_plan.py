@@ -1,0 +1,250 @@
+"""What a stage needs is said before its work, and what cannot be had is refused."""
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+from inverse_rlhf import errors
+from inverse_rlhf.data.tables import PROMPTS
+from inverse_rlhf.errors import UserError
+from inverse_rlhf.models import memory, plan
+from inverse_rlhf.models.memory import free_memory
+from inverse_rlhf.models.plan import (
+    Lengths,
+    changed,
+    evaluation_need,
+    fits_need,
+    plan_model,
+    plan_policy_training,
+    policy_training_need,
+)
+from inverse_rlhf.models.shapes import Shape, place_of, shape_of, shape_of_config
+from inverse_rlhf.params import Params, for_stage
+from inverse_rlhf.parquet import write_table
+from stages.rlhf_train import StageParams
+from tests.pipeline.projects import ROOT, execute
+from tests.presets.shapes import pythia_config
+
+PROMPT = Lengths(14.0, 20)
+
+
+@pytest.fixture(scope="module")
+def pythia() -> Shape:
+    return shape_of_config(pythia_config("pythia-70m"), "policy")
+
+
+def test_shapes_count_what_is_trained(pythia: Shape) -> None:
+    assert (pythia.blocks, pythia.hidden, pythia.vocabulary) == (6, 512, 50_304)
+    assert pythia.trained("all") == pythia.parameters == 70_426_624
+    # four blocks, the last norm and the output layer, which is not tied
+    assert pythia.trained(4) == 4 * pythia.block + 2 * 512 + 50_304 * 512
+    assert pythia.cached == 2 * 512
+    tied = pythia_config("pythia-70m")
+    tied.tie_word_embeddings = True
+    assert shape_of_config(tied, "policy").above == 2 * 512
+
+
+def test_shapes_are_told_from_folders(policy_folder: Path, tmp_path: Path) -> None:
+    with torch.random.fork_rng():
+        expected = torch.rand(3)
+    state = torch.get_rng_state()
+    shape = shape_of(policy_folder, "policy")
+    assert torch.equal(state, torch.get_rng_state()), expected
+    assert shape is not None
+    whole = GPTNeoXForCausalLM.from_pretrained(policy_folder).num_parameters()
+    assert shape.parameters == whole
+    (tmp_path / "manifest.json").write_text(json.dumps({"source": str(policy_folder)}))
+    assert place_of(tmp_path) == policy_folder
+    assert shape_of(tmp_path, "policy") == shape
+    assert shape_of(tmp_path / "nothing", "policy") is None
+    (tmp_path / "manifest.json").unlink()
+    (tmp_path / "config.json").write_text("{")
+    assert shape_of(tmp_path, "policy") is None
+
+
+def test_needs_follow_the_settings(params: Params, pythia: Shape) -> None:
+    def training(changes: dict[str, Any], device: str = "cpu") -> float:
+        asked = changed(params, changes)
+        return sum(policy_training_need(asked, pythia, pythia, PROMPT, device).values())
+
+    whole = training({})
+    weights = 4 * pythia.parameters
+    # policy, reference, reward, gradients and two moments
+    assert whole > 6 * weights
+    assert training({"rlhf.kl_coef": 0.0}) == pytest.approx(whole - weights)
+    assert training({"compute.dtype": "bfloat16"}) == pytest.approx(whole - weights, rel=0.01)
+    fewer = training({"rlhf.trainable_layers": 2})
+    assert whole - fewer > 3.5 * 4 * (pythia.parameters - pythia.trained(2))
+    split = training({"rlhf.gradient_accumulation": 8})
+    assert split < whole
+    assert training({"compute.gradient_checkpointing": True}) < whole
+    assert training({}, "cuda") < whole  # the output layer's kernels hold one copy
+
+
+def test_fits_and_evaluation(params: Params, pythia: Shape) -> None:
+    head = fits_need(params, pythia, 50, 1_000, "cpu")
+    whole = fits_need(changed(params, {"irl.trainable": "all"}), pythia, 50, 1_000, "cpu")
+    top = fits_need(changed(params, {"irl.trainable": "last_k"}), pythia, 50, 1_000, "cpu")
+    sizes = [sum(need.values()) for need in (head, top, whole)]
+    assert sizes == sorted(sizes)
+    assert sizes[2] > 6 * 4 * pythia.parameters
+    # never more logits than are held at once, whatever the batch
+    many = changed(params, {"compute.batch_size": 1_000_000})
+    need = evaluation_need(many, pythia, [], PROMPT, PROMPT, 10**9)
+    assert need.get("likelihoods", 0) < 10e9 or "completions" in need
+    compared = plan.likelihoods_need(many, pythia, 60, 10**9)
+    assert compared["likelihoods"] < 4 * 4 * memory.LOGITS
+
+
+class Project:
+    """A folder with a policy whose configuration, not whose weights, is large."""
+
+    def __init__(self, folder: Path, policy: Path, hidden: int) -> None:
+        base = folder / "models/base"
+        shutil.copytree(policy, base)
+        config = json.loads((base / "config.json").read_text())
+        config |= {"hidden_size": hidden, "intermediate_size": 4 * hidden}
+        (base / "config.json").write_text(json.dumps(config))
+        (folder / "data").mkdir()
+        prompts = pd.DataFrame({"prompt": [f"About {n}" for n in range(60)]})
+        prompts = prompts.assign(prompt_id=range(60), human_completion=" it", toxic=0, split="rl")
+        write_table(prompts, folder / "data/prompts.parquet", PROMPTS)
+        self.prompts = prompts["prompt"].tolist()
+
+
+@pytest.fixture
+def asked(params: Params) -> StageParams:
+    return for_stage(params, StageParams)
+
+
+def test_plans(
+    asked: StageParams,
+    policy_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    project = Project(tmp_path, policy_folder, 2048)
+    monkeypatch.chdir(tmp_path)
+
+    def planned(free: float, changes: dict[str, Any] | None = None) -> str:
+        monkeypatch.setattr(memory, "free_memory", lambda _: free)
+        new = changed(asked, changes or {})
+        plan_policy_training("rlhf_train", new.rlhf, new.compute, project.prompts, None)
+        return capsys.readouterr().out
+
+    line = planned(100e9)
+    assert line.startswith("rlhf_train: needs about ")
+    assert "GB on cpu, which has 100 free (" in line
+    assert "Adam" in line
+    assert "may not do" not in line
+    need = float(line.split()[3]) * 1e9
+    assert "and may not do: set rlhf." in planned(0.9 * need)
+    with pytest.raises(UserError, match=r"^rlhf_train needs about .* GB on cpu") as caught:
+        planned(0.6 * need)
+    assert "rlhf.trainable_layers 1" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=r"even with .* take a smaller model"):
+        planned(1e6)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 10**6))
+    with pytest.raises(UserError, match=r"rlhf_train writes .* GB, but of this folder's disk"):
+        planned(100e9)
+
+
+def test_batches_that_halve_themselves_refuse_nothing(
+    params: Params,
+    policy_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    project = Project(tmp_path, policy_folder, 256)
+    monkeypatch.chdir(tmp_path)
+    many = changed(params, {"compute.batch_size": 60})
+    shape, lengths = shape_of("models/base", "policy"), plan.lengths_of(project.prompts, Path("."))
+    assert shape is not None
+    most, least = (
+        sum(plan.completions_need(asked, shape, lengths, 120).values())
+        for asked in (many, changed(many, {"compute.batch_size": 1}))
+    )
+    monkeypatch.setattr(memory, "free_memory", lambda _: (most + least) / 2)
+    plan.plan_pairs(many.pairs, many.compute, project.prompts)
+    assert "may not do: compute.batch_size will be lowered" in capsys.readouterr().out
+    monkeypatch.setattr(memory, "free_memory", lambda _: 1e6)
+    with pytest.raises(UserError, match="generate_pairs needs about"):
+        plan.plan_pairs(many.pairs, many.compute, project.prompts)
+
+
+def test_memory_that_runs_out_is_the_plans_line_too(
+    asked: StageParams,
+    policy_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    project = Project(tmp_path, policy_folder, 2048)
+    monkeypatch.chdir(tmp_path)
+    plan_policy_training("rlhf_train", asked.rlhf, asked.compute, project.prompts, None)
+    with pytest.raises(SystemExit) as caught, errors.one_line():
+        torch.empty(10**15)
+    assert caught.value.code == 2
+    line = capsys.readouterr().err
+    assert line.startswith("error: out of memory: rlhf_train was to need ")
+    assert "set rlhf.gradient_accumulation" in line
+    assert "DefaultCPUAllocator" in line
+
+
+def test_training_from_scratch(
+    params: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan_model("base_policy", params.base_policy, params.compute, "policy", ["a few words"])
+    assert re.match(r"base_policy: needs about 0\.0\d GB on cpu, which", capsys.readouterr().out)
+    large = changed(
+        params,
+        {"base_policy.scratch.hidden_size": 8192, "base_policy.scratch.vocab_size": 50_000},
+    )
+    monkeypatch.setattr(memory, "free_memory", lambda _: 10e9)
+    with pytest.raises(UserError, match=r"base_policy needs about .* take a smaller model"):
+        plan_model("base_policy", large.base_policy, large.compute, "policy", ["a word"])
+
+
+def test_a_policy_too_large_for_the_machine_is_refused_before_training(
+    policy_folder: Path, tmp_path: Path
+) -> None:
+    """Some ten seconds: the libraries are loaded in a process of their own."""
+    Project(tmp_path, policy_folder, 8192)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    command = f"ulimit -v 8000000; exec {sys.executable} -m stages.rlhf_train"
+    run = execute(tmp_path, "bash", "-c", command, check=False, PYTHONPATH=str(ROOT))
+    assert run.returncode == 2
+    assert run.stderr.splitlines()[-1].startswith("error: rlhf_train needs about ")
+    assert "take a smaller model" in run.stderr
+    assert not (tmp_path / "models/rlhf").exists()
+    assert not (tmp_path / "metrics").exists()
+
+
+def test_free_memory_of_a_control_group(tmp_path: Path) -> None:
+    assert memory._group_memory(tmp_path) == float("inf")
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("600\n")
+    (tmp_path / "memory.stat").write_text("anon 400\ninactive_file 200\n")
+    assert memory._group_memory(tmp_path) == float("inf")
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert memory._group_memory(tmp_path) == 600
+    assert 0 < free_memory(torch.device("cpu")) < 1e15
+
+
+def test_the_default_policy_fits(params: Params) -> None:
+    config = GPTNeoXConfig(
+        vocab_size=1024, hidden_size=128, num_hidden_layers=3, num_attention_heads=4
+    )
+    need = policy_training_need(params, shape_of_config(config, "policy"), None, PROMPT, "cpu")
+    assert sum(need.values()) < 2e9
