@@ -31,6 +31,7 @@ from inverse_rlhf.irl.tables import IRL_RUNS, IRL_SCORES
 from inverse_rlhf.measures.between_runs import correlation_table
 from inverse_rlhf.params import Params
 from inverse_rlhf.parquet import read_table, write_table
+from inverse_rlhf.resume import resumed
 from inverse_rlhf.rewards.card import RewardCard
 from inverse_rlhf.rewards.recovered import load_irl_reward, read_card
 from inverse_rlhf.show import closing
@@ -54,7 +55,8 @@ READ = (
 """Whose digests the report gives."""
 
 
-def main(params: Params) -> list[str]:
+@resumed(*READ, *map(str, POLICIES.values()))
+def main(params: Params, kept: Path) -> list[str]:
     started, seed, compute = time.monotonic(), params.seed, params.compute
     # read
     prompts = read_table("data/prompts.parquet", PROMPTS)
@@ -69,7 +71,9 @@ def main(params: Params) -> list[str]:
     by_kind = {k: Rewards(run_scores, runs, k, threshold) for k in runs["kind"].unique()}
 
     # measure
-    read = read_policies(pairs, test_prompts, transfer, POLICIES, params.pairs, compute, seed=seed)
+    read = read_policies(
+        pairs, test_prompts, transfer, POLICIES, params.pairs, compute, seed=seed, kept=kept
+    )
     irl_reward = load_irl_reward(Path("models/irl_reward"), compute)
     classifier, planted = Path("models/true_reward"), params.true_reward.planted
     scored = score_texts(read, irl_reward, classifier, params.true_reward, params.parts)

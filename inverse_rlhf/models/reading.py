@@ -1,7 +1,7 @@
 """Texts as tokens and back, and through a transformer in batches of like length."""
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.models import processes
 from inverse_rlhf.models.checkpoints import Model
+from inverse_rlhf.shards import Shards
 
 _WORTH_A_CALL = 16  # texts
 
@@ -231,6 +232,7 @@ def map_texts(
     model: Model,
     *,
     padded: bool = True,
+    shards: Shards | None = None,
 ) -> np.ndarray:
     """Apply `function` without gradients to batches of texts of like length.
 
@@ -239,6 +241,7 @@ def map_texts(
     Args:
         function: right-padded batch of b texts -> tensor of shape (b, ...).
         padded: whether texts of unlike lengths may be in one batch.
+        shards: where finished batches are kept and looked for, if anywhere.
 
     Returns:
         float32 array of shape (texts, ...), in the order of the texts.
@@ -246,10 +249,16 @@ def map_texts(
     outputs: np.ndarray | None = None
     model.module.eval()
     batches = list(by_length(encoded["input_ids"], model.compute.batch_size, padded=padded))
+    shards = shards or Shards(None)
+
+    @torch.no_grad()
+    def read(rows: np.ndarray) -> list[np.ndarray]:
+        with model.autocast():
+            return [function(pad(encoded, rows, model)).float().cpu().numpy()]
+
     own = processes.share(batches)
-    for rows in own:
-        with torch.no_grad(), model.autocast():
-            values = function(pad(encoded, rows, model)).float().cpu().numpy()
+    for number, rows in zip(processes.share(range(len(batches))), own, strict=True):
+        [values] = shards.part(number, partial(read, rows))
         if outputs is None:
             outputs = np.empty((len(encoded["input_ids"]), *values.shape[1:]), dtype=np.float32)
         outputs[rows] = values

@@ -1,6 +1,7 @@
 """Likelihoods of completions under two policies: KL to base, perplexity and log-ratios."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,11 +10,14 @@ from transformers import BatchEncoding
 
 from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.models.reading import map_texts, prompt_ids, with_masks
+from inverse_rlhf.shards import Shards
 
 KEYS = ["split", "source", "prompt_id", "sample"]
 
 
-def likelihood_table(rows: pd.DataFrame, policy: Model, base: Model) -> pd.DataFrame:
+def likelihood_table(
+    rows: pd.DataFrame, policy: Model, base: Model, *, kept: Path | None = None
+) -> pd.DataFrame:
     """Likelihoods of completions under a policy and the base policy.
 
     Both policies share the tokenizer. They read the tokens that were sampled, of which the end of
@@ -21,6 +25,7 @@ def likelihood_table(rows: pd.DataFrame, policy: Model, base: Model) -> pd.DataF
 
     Args:
         rows: columns split, source, prompt_id, sample, prompt, ids, ended.
+        kept: a folder of unfinished work, where finished batches are kept and looked for.
 
     Returns:
         By split, source, prompt_id and sample:
@@ -51,7 +56,8 @@ def likelihood_table(rows: pd.DataFrame, policy: Model, base: Model) -> pd.DataF
         )
         return torch.stack([kl, nll, own_nll], dim=1)
 
-    values = map_texts(compare, encoded, policy)[place]
+    shards = Shards(kept, "likelihoods", policy.name, base.name, dict(encoded))
+    values = map_texts(compare, encoded, policy, shards=shards)[place]
     keys = pd.MultiIndex.from_frame(rows[KEYS].astype({"split": str, "source": str}))
     table = pd.DataFrame(values, keys, ["kl", "nll", "own_nll"], dtype=np.float64)
     positions = np.array([len(row) for row in sampled], dtype=np.float64)
@@ -64,6 +70,8 @@ def log_ratios(
     completions: Sequence[Sequence[int]],
     policy: Model,
     base: Model,
+    *,
+    kept: Path | None = None,
 ) -> np.ndarray:
     """log policy / base of completions as they are, in nats: the sum of their tokens' log-ratios.
 
@@ -72,6 +80,7 @@ def log_ratios(
 
     Args:
         prompts, completions: token ids of each; an end of text is a token like any other.
+        kept: a folder of unfinished work, where finished batches are kept and looked for.
 
     Returns:
         float64 of shape (completions,); a completion without tokens has log-ratio 0.
@@ -90,7 +99,9 @@ def log_ratios(
         differences = log_likelihoods(policy) - log_likelihoods(base)
         return (differences * inside).sum(1)
 
-    return map_texts(compare, _encoded(prompts, completions), policy).astype(np.float64)
+    encoded = _encoded(prompts, completions)
+    shards = Shards(kept, "log_ratios", policy.name, base.name, dict(encoded))
+    return map_texts(compare, encoded, policy, shards=shards).astype(np.float64)
 
 
 def _encoded(

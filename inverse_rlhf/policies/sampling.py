@@ -7,6 +7,8 @@ Processes that work together share the batches, and each has all completions.
 
 import zlib
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -27,6 +29,7 @@ from inverse_rlhf.models.reading import (
 from inverse_rlhf.params import Pairs
 from inverse_rlhf.policies.decoding import decode, hash32
 from inverse_rlhf.progress import shown
+from inverse_rlhf.shards import Shards
 
 
 def sample_completions(
@@ -37,6 +40,7 @@ def sample_completions(
     seed: int,
     name: str,
     heads: Sequence[Sequence[int]] | None = None,
+    kept: Path | None = None,
 ) -> pd.DataFrame:
     """`params.samples` completions of every prompt.
 
@@ -46,6 +50,7 @@ def sample_completions(
             completions of a prompt are independent, as the likelihood of a pair takes them to be.
         heads: tokens of each prompt, where they are not `prompt_ids` of the text: chat templates
             bring special ones.
+        kept: a folder of unfinished work, where finished batches are kept and looked for.
 
     Returns:
         Columns prompt_id (int64), sample (int32), completion (str), ids (lists of int) and ended
@@ -76,13 +81,21 @@ def sample_completions(
     keys = _keys(seed, name, rows)
     size = policy.compute.batch_size
     batches = [order[start : start + size] for start in range(0, len(order), size)]
+    shards = Shards(kept, "completions", policy.name, params, heads, keys.tolist())
+
+    def complete(batch: np.ndarray) -> list[np.ndarray]:
+        drawn = _generate([heads[row] for row in batch], keys[batch], policy, params)
+        tokens = np.concatenate([np.array(row, dtype=np.int64) for row in drawn])
+        return [tokens, np.array([len(row) for row in drawn], dtype=np.int64)]
+
     found: list[list[list[int]]] = []
-    for batch in shown(processes.share(batches), f"{name} completions"):
-        chosen = [heads[row] for row in batch]
+    numbers = processes.share(range(len(batches)))
+    for number in shown(numbers, f"{name} completions"):
         try:
-            found.append(_generate(chosen, keys[batch], policy, params))
+            tokens, lengths = shards.part(number, partial(complete, batches[number]))
         except FloatingPointError as error:
             raise UserError(f"the policy {name} is broken: {error}") from None
+        found.append([row.tolist() for row in np.split(tokens, lengths.cumsum()[:-1])])
     ids: list[list[int]] = [[]] * len(rows)
     for batch, drawn in zip(batches, processes.in_order(found), strict=True):
         for row, tokens in zip(batch, drawn, strict=True):
