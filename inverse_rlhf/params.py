@@ -93,6 +93,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
 
 
+LoraRank = Annotated[int, Field(ge=0, le=10_000)]
 Blocks = Annotated[Literal["all"] | Count, _word_or_integer("all", lowest=1, highest=_BLOCKS)]
 
 
@@ -322,6 +323,19 @@ class Rlhf(Decoding, Rollouts):
     clip: Positive
     reward_clip: Positive
     trainable_layers: Blocks
+    lora_rank: LoraRank
+    lora_save: Literal["merged", "adapter"]
+
+    @model_validator(mode="after")
+    def _adapters_are_of_all_layers(self) -> "Rlhf":
+        if self.lora_rank and self.trainable_layers != "all":
+            raise ValueError(
+                f"trainable_layers is {self.trainable_layers}, but lora_rank {self.lora_rank} "
+                "trains adapters of all layers: set trainable_layers to all, or lora_rank to 0"
+            )
+        if self.lora_save == "adapter" and not self.lora_rank:
+            raise ValueError("lora_save adapter needs a lora_rank above 0: set it to merged")
+        return self
 
     @model_validator(mode="after")
     def _batch_splits(self) -> "Rlhf":
@@ -403,8 +417,9 @@ class Irl(Body):
     margin: Positive
     temperature: Temperature
     l2: NonNegative
-    trainable: Literal["head", "last_k", "all"]
+    trainable: Literal["head", "last_k", "lora", "all"]
     last_k: Annotated[int, Field(ge=1, le=_BLOCKS)]
+    lora_rank: Annotated[LoraRank, Field(ge=1)]
     optimizer: Literal["adam", "adamw"]
     lr: Rate
     weight_decay: NonNegative
@@ -504,6 +519,7 @@ class Params(Group):
     """All of params.yaml that a result depends on."""
 
     seed: Seed
+    checkpoints: Natural
     compute: Compute
     data: Data
     parts: Parts

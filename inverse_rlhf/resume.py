@@ -7,10 +7,12 @@ inputs, code, libraries or devices is never gone on with. Nothing but time is lo
 
 import contextlib
 import fcntl
+import functools
 import hashlib
+import inspect
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,6 +30,29 @@ _ROOT = Path(__file__).parent.parent
 # They check, say or show, and no result follows from them.
 _NO_RESULT = ("show/", "explore/", "params.py", "errors.py", "progress.py")
 _SEAL = "sealed.json"
+
+
+def resumed(
+    *inputs: str,
+) -> Callable[[Callable[[Any, Path], list[str]]], Callable[[Any], list[str]]]:
+    """Hands the `main` of a stage, beside its params, the folder of `unfinished`.
+
+    Args:
+        inputs: the files and folders that the stage reads.
+    """
+
+    def decorated(main: Callable[[Any, Path], list[str]]) -> Callable[[Any], list[str]]:
+        file = Path(inspect.getfile(main)).relative_to(_ROOT / "stages")
+        stage = file.with_suffix("").as_posix()
+
+        @functools.wraps(main)
+        def whole(params: Group) -> list[str]:
+            with unfinished(stage, params, inputs) as kept:
+                return main(params, kept)
+
+        return whole
+
+    return decorated
 
 
 @contextlib.contextmanager
@@ -55,6 +80,7 @@ def unfinished(stage: str, params: Group, inputs: Sequence[str]) -> Iterator[Pat
 
 def stage_key(stage: str, params: Group, inputs: Sequence[str]) -> str:
     """A digest of all that a stage's result depends on, see `unfinished`."""
+    settings = params.model_dump(exclude={"checkpoints"})
     package = _ROOT / "inverse_rlhf"
     modules = {path.relative_to(package).as_posix(): path for path in package.rglob("*.py")}
     code = {name: modules[name] for name in sorted(modules) if not name.startswith(_NO_RESULT)}
@@ -63,7 +89,7 @@ def stage_key(stage: str, params: Group, inputs: Sequence[str]) -> str:
     processes = os.environ.get("WORLD_SIZE", "1")
     machine = (versions(), torch.get_num_threads(), cards, processes)
     given = {name: path for source in inputs for name, path in _files(Path(source)).items()}
-    return digest(repr((params.model_dump(), machine)), files=code | given)
+    return digest(repr((settings, machine)), files=code | given)
 
 
 def _files(source: Path) -> dict[str, Path]:

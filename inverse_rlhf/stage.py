@@ -69,7 +69,7 @@ def run_stage(main: Main, *, models: bool = True, shared: bool = False) -> None:
         with together, onednn_products() if fast else contextlib.nullcontext():
             return main(own)
 
-    title = Path(inspect.getfile(main)).stem
+    title = Path(inspect.getfile(inspect.unwrap(main))).stem
     if models:
         run_named(title, load_params, work, shared=shared)
     else:

@@ -2,15 +2,19 @@
 
 from inverse_rlhf.stage import run_stage
 
+from pathlib import Path
+
 from inverse_rlhf.data.tables import COMMENTS
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import atomic, write_json
 from inverse_rlhf.irl.body import check_body
 from inverse_rlhf.models.checkpoints import keep, obtain
 from inverse_rlhf.models.limits import check_settings
+from inverse_rlhf.models.resumable import Checkpoints
 from inverse_rlhf.models.scratch import train_policy
-from inverse_rlhf.params import Compute, Group, Pretrained, Seed, load_params
+from inverse_rlhf.params import Compute, Group, Natural, Pretrained, Seed, load_params
 from inverse_rlhf.parquet import read_table
+from inverse_rlhf.resume import resumed
 from inverse_rlhf.show import closing
 
 
@@ -18,15 +22,23 @@ class StageParams(Group):
     """The params of this stage."""
 
     seed: Seed
+    checkpoints: Natural
     compute: Compute
     base_policy: Pretrained
 
 
-def main(params: StageParams) -> list[str]:
+@resumed("data/comments.parquet")
+def main(params: StageParams, kept: Path) -> list[str]:
     group, compute = params.base_policy, params.compute
     comments = read_table("data/comments.parquet", COMMENTS)
     if group.source == "scratch":
-        policy, facts = train_policy(comments, group.scratch, compute, seed=params.seed)
+        policy, facts = train_policy(
+            comments,
+            group.scratch,
+            compute,
+            seed=params.seed,
+            checkpoints=Checkpoints(kept, params.checkpoints),
+        )
     else:
         policy = obtain("policy", group, compute, key="base_policy")
         facts = {"parameters": policy.module.num_parameters()}

@@ -9,8 +9,10 @@ import pandas as pd
 from inverse_rlhf.data.tables import read_prompts
 from inverse_rlhf.files import write_json
 from inverse_rlhf.models.checkpoints import load
-from inverse_rlhf.params import Compute, Group, Rlhf, Seed
+from inverse_rlhf.models.resumable import Checkpoints
+from inverse_rlhf.params import Compute, Group, Natural, Rlhf, Seed
 from inverse_rlhf.policies.training import of_whole_texts, train_on_reward
+from inverse_rlhf.resume import resumed
 from inverse_rlhf.rewards.recovered import load_irl_reward
 from inverse_rlhf.show import closing
 
@@ -19,18 +21,30 @@ class StageParams(Group):
     """The params of this stage."""
 
     seed: Seed
+    checkpoints: Natural
     compute: Compute
     rlhf: Rlhf
 
 
-def main(params: StageParams) -> list[str]:
+@resumed("data/prompts.parquet", "models/base", "models/irl_reward")
+def main(params: StageParams, kept: Path) -> list[str]:
     prompts = read_prompts("data/prompts.parquet", "rl")
     policy = load("policy", Path("models/base"), params.compute)
     reward = load_irl_reward(Path("models/irl_reward"), params.compute)
     score = of_whole_texts(reward.standardised)
     curve = "metrics/curves/rerl.csv"
-    facts = train_on_reward(prompts, policy, score, params.rlhf, seed=params.seed, curve=curve)
-    policy.save("models/rerl")
+    facts = train_on_reward(
+        prompts,
+        policy,
+        score,
+        params.rlhf,
+        seed=params.seed,
+        curve=curve,
+        checkpoints=Checkpoints(kept, params.checkpoints),
+        adapter="models/rerl",
+    )
+    if params.rlhf.lora_save == "merged":
+        policy.save("models/rerl")
     write_json({"rerl_with_irl_rm": facts}, "metrics/rerl_with_irl_rm.json")
     return closing.policy_training("rerl", facts, pd.read_csv(curve))
 

@@ -9,8 +9,10 @@ import pandas as pd
 from inverse_rlhf.data.tables import read_prompts
 from inverse_rlhf.files import write_json
 from inverse_rlhf.models.checkpoints import load
-from inverse_rlhf.params import Compute, Group, Parts, RewardSum, Rlhf, Seed
+from inverse_rlhf.models.resumable import Checkpoints
+from inverse_rlhf.params import Compute, Group, Natural, Parts, RewardSum, Rlhf, Seed
 from inverse_rlhf.policies.training import of_whole_texts, standardise, train_on_reward
+from inverse_rlhf.resume import resumed
 from inverse_rlhf.rewards.classifier import ClassifierReward
 from inverse_rlhf.rewards.true_reward import combined
 from inverse_rlhf.show import closing
@@ -20,13 +22,15 @@ class StageParams(Group):
     """The params of this stage."""
 
     seed: Seed
+    checkpoints: Natural
     compute: Compute
     rlhf: Rlhf
     parts: Parts
     true_reward: RewardSum
 
 
-def main(params: StageParams) -> list[str]:
+@resumed("data/prompts.parquet", "models/base", "models/true_reward")
+def main(params: StageParams, kept: Path) -> list[str]:
     prompts = read_prompts("data/prompts.parquet", "rl")
     policy = load("policy", Path("models/base"), params.compute)
 
@@ -38,8 +42,18 @@ def main(params: StageParams) -> list[str]:
     human = prompts["prompt"].tolist(), prompts["human_completion"].tolist()
     score = standardise(of_whole_texts(reward.score), *human)
     curve = "metrics/curves/rlhf.csv"
-    facts = train_on_reward(prompts, policy, score, params.rlhf, seed=params.seed, curve=curve)
-    policy.save("models/rlhf")
+    facts = train_on_reward(
+        prompts,
+        policy,
+        score,
+        params.rlhf,
+        seed=params.seed,
+        curve=curve,
+        checkpoints=Checkpoints(kept, params.checkpoints),
+        adapter="models/rlhf",
+    )
+    if params.rlhf.lora_save == "merged":
+        policy.save("models/rlhf")
     write_json({"rlhf_train": facts}, "metrics/rlhf_train.json")
     return closing.policy_training("rlhf", facts, pd.read_csv(curve))
 

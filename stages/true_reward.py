@@ -2,6 +2,7 @@
 
 from inverse_rlhf.stage import run_stage
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import atomic, write_json
 from inverse_rlhf.measures.labels import Labels, chance_limit, label_agreement, labelled
 from inverse_rlhf.models.checkpoints import keep, obtain
+from inverse_rlhf.models.resumable import Checkpoints
 from inverse_rlhf.models.scratch import train_classifier, word_list_accuracy
-from inverse_rlhf.params import Classifier, Compute, Group, Head, Seed
+from inverse_rlhf.params import Classifier, Compute, Group, Head, Natural, Seed
 from inverse_rlhf.parquet import read_table
+from inverse_rlhf.resume import resumed
 from inverse_rlhf.rewards.classifier import ClassifierReward
 from inverse_rlhf.show import closing
 
@@ -22,11 +25,13 @@ class StageParams(Group):
     """The params of this stage."""
 
     seed: Seed
+    checkpoints: Natural
     compute: Compute
     true_reward: Classifier
 
 
-def main(params: StageParams) -> list[str]:
+@resumed("data/comments.parquet")
+def main(params: StageParams, kept: Path) -> list[str]:
     group, compute = params.true_reward, params.compute
     comments = read_table("data/comments.parquet", COMMENTS)
     given = labelled(comments)
@@ -37,7 +42,13 @@ def main(params: StageParams) -> list[str]:
                 "true_reward.source is scratch, but the comments to train on have not both labels: "
                 "label some of each kind, or name a classifier"
             )
-        classifier, facts = train_classifier(given, group.scratch, compute, seed=params.seed)
+        classifier, facts = train_classifier(
+            given,
+            group.scratch,
+            compute,
+            seed=params.seed,
+            checkpoints=Checkpoints(kept, params.checkpoints),
+        )
     else:
         classifier = obtain("classifier", group, compute, key="true_reward")
         facts = {"parameters": classifier.module.num_parameters()}

@@ -243,6 +243,7 @@ def _fit_networks(
 
     def assemble(weighted: list[tuple[float, State]], card: RewardCard) -> IrlReward:
         network.set_state(weighted[0][1])
+        network.merge()
         model.module.eval()
         head = network.head().detach() if card.body == "body" else None
         return IrlReward(model, None, card, head)

@@ -65,5 +65,6 @@ def _unread(params: Irl) -> set[str]:
     of_body = {"body", "body_revision", "pooling", "blocks"}
     unread |= set() if "hidden_state" in params.features else of_body
     unread |= set() if params.trainable == "last_k" else {"last_k"}
+    unread |= set() if params.trainable == "lora" else {"lora_rank"}
     by_adam = params.solver == "adam" and params.method != "bayes"
     return unread | (set() if by_adam else adam)

@@ -1,8 +1,10 @@
-"""One run that trains the transformer's top blocks, or all of it, with its head."""
+"""One run that trains the transformer's top blocks, adapters of it or all of it, with its head."""
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ from inverse_rlhf.irl.runs import Run
 from inverse_rlhf.models.blocks import blocks, train_top_blocks
 from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.models.dropout import without_dropout
+from inverse_rlhf.models.lora import beside, lora_config, merge_trained
 from inverse_rlhf.models.reading import by_length, encode, map_texts, pad, select_rows
 from inverse_rlhf.params import Irl
 
@@ -57,6 +60,11 @@ class RewardNetwork:
         self.model, self.module, self.params = model, model.module, params
         self.encoded = encode(texts, model)
         self.frozen: FrozenOutputs | None = None
+        self.adapted: Any = None  # peft's model of the module, which has adapters in it
+        if params.trainable == "lora":
+            self.adapted = beside(self.module, lora_config(self.module, params.lora_rank))
+            if (head := head_of(self.module)) is not None:
+                head.requires_grad_(True)
         if params.trainable == "last_k":
             train_top_blocks(self.module, params.last_k)
             if frozen := len(blocks(self.module)) - params.last_k:
@@ -75,6 +83,11 @@ class RewardNetwork:
         """A copy of the trained parameters on the CPU, with the head as it is applied."""
         values = self.trained | {"score.weight": self.head()}
         return {name: value.detach().cpu().clone() for name, value in values.items()}
+
+    def merge(self) -> None:
+        """Make the transformer a plain one, with what adapters it has in its weights."""
+        if self.adapted is not None:
+            merge_trained(self.adapted, "irl.trainable: lora")
 
     def head(self) -> Tensor:
         """The head's weights, (1, hidden)."""
@@ -113,7 +126,8 @@ class RewardNetwork:
         return map_texts(self.rewards, encoded, self.model)
 
     def fit(self, pairs: Pairs, run: Run) -> NetworkFit:
-        """Train from the base policy's weights and a fresh head.
+        """Train from the base policy's weights and a fresh head, and fresh adapters where there
+        are any.
 
         The epoch with the highest discrimination on the valid pairs is kept, the first of equals.
         """
@@ -122,6 +136,7 @@ class RewardNetwork:
         head = self.trained["score.weight"]
         with torch.no_grad():
             head[0].copy_(run.initial_head(head.shape[1]))
+        self._start_adapters(run)
         optimizer = OPTIMIZERS[params.optimizer](
             self.trained.values(), lr=params.lr, weight_decay=params.weight_decay
         )
@@ -139,6 +154,16 @@ class RewardNetwork:
             discriminations.append(value)
         self.set_state(best.state)
         return best
+
+    @torch.no_grad()
+    def _start_adapters(self, run: Run) -> None:
+        """Give a run first weights A of its own, as peft draws them; its B are 0."""
+        generator = run.generator(5)
+        for name, value in self.trained.items():
+            if ".lora_A." in name:
+                first = torch.empty_like(value, device="cpu")
+                torch.nn.init.kaiming_uniform_(first, a=math.sqrt(5), generator=generator)
+                value.copy_(first)
 
     @contextlib.contextmanager
     def _training(self) -> Iterator[None]:

@@ -22,7 +22,10 @@ FITTING = (
     *(f"irl/{name}.py" for name in ("fit", "problem", "design", "runs", "losses", "heads")),
     *(f"irl/{name}.py" for name in ("exact", "solvers", "bayes", "failure_aware")),
     *(f"irl/{name}.py" for name in ("log_ratio", "network", "frozen")),
-    *(f"models/{name}.py" for name in ("checkpoints", "adapters", "reading", "blocks", "matmul")),
+    *(
+        f"models/{name}.py"
+        for name in ("checkpoints", "adapters", "lora", "reading", "blocks", "matmul")
+    ),
     *("models/dropout.py", "models/probes.py"),
     *(
         "features/hidden_state.py",

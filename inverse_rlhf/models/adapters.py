@@ -13,7 +13,7 @@ from inverse_rlhf.errors import UserError, first_line
 from inverse_rlhf.models.probes import alike, first_tokens
 
 _CONFIG = "adapter_config.json"
-_WEIGHTS = "adapter_model.safetensors"
+WEIGHTS = "adapter_model.safetensors"
 TOKENIZER_FILES = ("tokenizer*.json", "vocab.*", "*.model")
 # They start from parts of the base's weights and leave the rest of these as the base, so that the
 # saved A and B add up with a base that is nowhere saved.
@@ -81,7 +81,7 @@ def find_adapter(source: str | Path, name: str, *, revision: str | None) -> Adap
 
         wanted = ["adapter_*", "chat_template*", "*token*", "vocab*", "merges.txt", "*.model"]
         folder = Path(snapshot_download(str(source), revision=revision, allow_patterns=wanted))
-    elif [path for path in folder.glob("*.safetensors") if path.name != _WEIGHTS]:
+    elif [path for path in folder.glob("*.safetensors") if path.name != WEIGHTS]:
         raise UserError(
             f"{name} has both an adapter ({_CONFIG}) and the weights of a whole model: "
             "keep one of them in the folder"
@@ -101,14 +101,14 @@ def _read(folder: Path, name: str) -> Adapter:
             f"{name} names no base model: set base_model_name_or_path in its {_CONFIG} to a folder "
             "or a hub id"
         )
-    if not (folder / _WEIGHTS).is_file():
+    if not (folder / WEIGHTS).is_file():
         other = " but an adapter_model.bin" if (folder / "adapter_model.bin").is_file() else ""
         raise UserError(
-            f"{name} has no {_WEIGHTS}{other}: only safetensors are loaded, convert the weights"
+            f"{name} has no {WEIGHTS}{other}: only safetensors are loaded, convert the weights"
         )
     try:
         config = PeftConfig.from_pretrained(str(folder))
-        weights = load_file(folder / _WEIGHTS)
+        weights = load_file(folder / WEIGHTS)
     except (TypeError, ValueError, SafetensorError) as error:
         raise UserError(f"{name}: the adapter cannot be loaded: {first_line(error)}") from None
     return Adapter(folder, _base_of(base, folder, name), content.get("revision"), config, weights)
@@ -192,9 +192,8 @@ def merge(model: PreTrainedModel, adapter: Adapter, name: str) -> PreTrainedMode
         if keys:
             more = f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
             raise UserError(f"{misfit}{what} {keys[0]}{more}")
-    expected = _outputs(beside.eval())
     try:
-        merged = beside.merge_and_unload()
+        merged = merge_alike(beside)
     except (NotImplementedError, RuntimeError, ValueError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
@@ -202,14 +201,25 @@ def merge(model: PreTrainedModel, adapter: Adapter, name: str) -> PreTrainedMode
             f"{name}: the adapter cannot be merged into its base model {adapter.base}: "
             f"{first_line(error)}"
         ) from None
-    # Where not finite, the weights are broken, which is said of them whoever brought them.
-    if expected.isfinite().all() and not alike(_outputs(merged), expected):
+    if merged is None:
         raise UserError(
             f"{name}: merged into its base model {adapter.base} the adapter computes something "
             "else than beside it (tied embeddings, or a kind of LoRA that cannot be merged): "
             "merge it yourself and name the merged folder"
         )
     return merged.requires_grad_(True).eval()
+
+
+def merge_alike(beside: Any) -> PreTrainedModel | None:
+    """The plain model of peft's, adapters merged into its weights; None: it computes something else
+    than with them beside it.
+    """
+    expected = _outputs(beside.eval())
+    merged: PreTrainedModel = beside.merge_and_unload()
+    # Where not finite, the weights are broken, which is said of them whoever brought them.
+    if expected.isfinite().all() and not alike(_outputs(merged), expected):
+        return None
+    return merged
 
 
 def _check_rows(model: PreTrainedModel, adapter: Adapter, name: str) -> None:

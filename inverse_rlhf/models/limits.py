@@ -3,6 +3,7 @@
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.models.blocks import blocks, train_top_blocks
 from inverse_rlhf.models.checkpoints import Model
+from inverse_rlhf.models.lora import check_lora
 from inverse_rlhf.params import Params
 
 
@@ -28,6 +29,10 @@ def check_settings(policy: Model, params: Params) -> None:
                 policy.module.requires_grad_(True)
         except UserError as error:
             raise UserError(f"{key}: {error}") from None
+    if params.rlhf.lora_rank:
+        check_lora(policy.module, "rlhf.lora_rank")
+    if params.irl.trainable == "lora":
+        check_lora(policy.module, "irl.trainable")
     source = params.base_policy.source
     if policy.max_tokens < 2:
         raise UserError(

@@ -1,7 +1,6 @@
 """Training from scratch with transformers' Trainer: the base policy and the true reward."""
 
 import math
-import tempfile
 import time
 from typing import Any
 
@@ -29,6 +28,8 @@ from transformers import (
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.models import processes
 from inverse_rlhf.models.checkpoints import Model, device_of
+from inverse_rlhf.models.resumable import Checkpoints, Resumable, or_none
+from inverse_rlhf.models.resumable import train as train_to_the_end
 from inverse_rlhf.params import Compute, Scratch, ScratchTokens
 from inverse_rlhf.progress import show_training
 
@@ -38,12 +39,18 @@ LABELS = {0: "non-toxic", 1: "toxic"}
 
 
 def train_policy(
-    comments: pd.DataFrame, params: Scratch, compute: Compute, *, seed: int
+    comments: pd.DataFrame,
+    params: Scratch,
+    compute: Compute,
+    *,
+    seed: int,
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[Model, dict[str, float]]:
     """A byte-level BPE and a GPT-NeoX trained to continue comments up to the end-of-text token.
 
     Args:
         comments: columns text and split; trained on `train`, measured on the rest.
+        checkpoints: where there is one, training goes on from it; None: none are taken.
 
     Returns:
         The policy and the training facts (valid_loss in nats per token).
@@ -75,6 +82,7 @@ def train_policy(
         params,
         compute,
         seed=seed,
+        checkpoints=checkpoints,
         key="base_policy.scratch",
     )
     return Model(model.eval(), tokenizer, compute), facts
@@ -87,12 +95,18 @@ def policy_tokenizer(comments: pd.DataFrame, params: ScratchTokens) -> PreTraine
 
 
 def train_classifier(
-    comments: pd.DataFrame, params: Scratch, compute: Compute, *, seed: int
+    comments: pd.DataFrame,
+    params: Scratch,
+    compute: Compute,
+    *,
+    seed: int,
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[Model, dict[str, float]]:
     """A byte-level BPE and a RoBERTa trained to tell toxic comments (label 1) from the others.
 
     Args:
         comments: columns text, toxic and split; trained on `train`, measured on the rest.
+        checkpoints: where there is one, training goes on from it; None: none are taken.
 
     Returns:
         The classifier and the training facts (valid_loss in nats).
@@ -125,6 +139,7 @@ def train_classifier(
         params,
         compute,
         seed=seed,
+        checkpoints=checkpoints,
         key="true_reward.scratch",
     )
     return Model(model.eval(), tokenizer, compute), facts
@@ -217,6 +232,10 @@ def _tokenized(
     return Dataset.from_dict(columns)
 
 
+class _Trainer(Resumable, Trainer):
+    """transformers' own."""
+
+
 def _train(
     model: PreTrainedModel,
     train: Dataset,
@@ -226,13 +245,14 @@ def _train(
     compute: Compute,
     *,
     seed: int,
+    checkpoints: Checkpoints | None,
     key: str,
 ) -> dict[str, float]:
     """Train in place; the group of params, `key`, is named where the loss is not finite."""
     started = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
+    steps = params.epochs * math.ceil(len(train) / params.batch_size)
+    with or_none(checkpoints) as states:
         arguments = TrainingArguments(
-            output_dir=folder,
             num_train_epochs=params.epochs,
             per_device_train_batch_size=params.batch_size,
             per_device_eval_batch_size=compute.batch_size,
@@ -246,12 +266,12 @@ def _train(
             activation_checkpointing=compute.gradient_checkpointing,
             use_cpu=device_of(compute).type == "cpu",
             dataloader_pin_memory=device_of(compute).type == "cuda",
-            save_strategy="no",
+            **states.settings(steps),
             logging_steps=50,
             report_to=[],
         )
         processes.keep_to_one_device(arguments)
-        trainer = Trainer(
+        trainer = _Trainer(
             model=model,
             args=arguments,
             train_dataset=train,
@@ -259,18 +279,18 @@ def _train(
             data_collator=collator,
         )
         show_training(trainer)
-        result = trainer.train()
+        before = train_to_the_end(trainer)
         valid_loss = trainer.evaluate()["eval_loss"]
     if not math.isfinite(valid_loss):
         raise UserError(
             f"{key}: training from scratch diverged (the held-out loss is {valid_loss} after "
-            f"{result.global_step} updates): lower {key}.lr, which is {params.lr:g}"
+            f"{trainer.state.global_step} updates): lower {key}.lr, which is {params.lr:g}"
         )
-    seconds = time.monotonic() - started
+    seconds = before + time.monotonic() - started
     tokens = params.epochs * sum(train["length"])
     return {
         "seconds": seconds,
-        "steps": result.global_step,
+        "steps": trainer.state.global_step,
         "tokens_per_second": tokens / seconds,
         "parameters": model.num_parameters(),
         "valid_loss": valid_loss,

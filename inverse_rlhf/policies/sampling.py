@@ -92,10 +92,10 @@ def sample_completions(
     numbers = processes.share(range(len(batches)))
     for number in shown(numbers, f"{name} completions"):
         try:
-            tokens, lengths = shards.part(number, partial(complete, batches[number]))
+            flat, lengths = shards.part(number, partial(complete, batches[number]))
         except FloatingPointError as error:
             raise UserError(f"the policy {name} is broken: {error}") from None
-        found.append([row.tolist() for row in np.split(tokens, lengths.cumsum()[:-1])])
+        found.append([part.tolist() for part in np.split(flat, lengths.cumsum()[:-1])])
     ids: list[list[int]] = [[]] * len(rows)
     for batch, drawn in zip(batches, processes.in_order(found), strict=True):
         for row, tokens in zip(batch, drawn, strict=True):

@@ -4,7 +4,6 @@ import contextlib
 import csv
 import functools
 import math
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +31,9 @@ from inverse_rlhf.models import processes
 from inverse_rlhf.models.blocks import train_top_blocks
 from inverse_rlhf.models.checkpoints import Model, device_of
 from inverse_rlhf.models.dropout import without_dropout
+from inverse_rlhf.models.lora import lora_config, merge_trained
 from inverse_rlhf.models.reading import check_context, completion_texts, ends_of_text, prompt_ids
+from inverse_rlhf.models.resumable import Checkpoints, or_none, train
 from inverse_rlhf.params import Rlhf
 from inverse_rlhf.policies.decoding import decode
 from inverse_rlhf.policies.trl_fast import FastGrpo, FastRloo, Grpo, Rloo
@@ -85,6 +86,8 @@ def train_on_reward(
     *,
     seed: int,
     curve: Path | str,
+    checkpoints: Checkpoints | None = None,
+    adapter: Path | str | None = None,
 ) -> dict[str, float]:
     """Train `policy` in place towards higher `score`, with a KL penalty to where it started.
 
@@ -99,6 +102,9 @@ def train_on_reward(
         curve: CSV file of step, mean reward, its standard deviation within a batch, KL to base
             (nats per completion), length (tokens) and entropy (nats per token); it grows under a
             temporary name while training runs.
+        checkpoints: where there is one, training goes on from it; None: none are taken.
+        adapter: folder that an adapter is written to, beside the model that `policy` was loaded
+            from, where `params.lora_save` is adapter; in `policy` it is merged all the same.
 
     Returns:
         Training facts: seconds, steps, tokens per second, final values of the curve. Without a KL
@@ -114,29 +120,45 @@ def train_on_reward(
     check_context(ids, prompts["prompt_id"].tolist(), policy, params.max_new_tokens)
     if params.trainable_layers != "all":
         train_top_blocks(module, params.trainable_layers)
+    lora = None
+    if params.lora_rank:
+        if processes.spread():
+            raise UserError(
+                f"rlhf.lora_rank is {params.lora_rank}, but accelerate's configuration spreads "
+                "weights over processes, and an adapter is not merged into parts of them: take one "
+                "that does not, or lora_rank 0"
+            )
+        lora = lora_config(module, params.lora_rank, task="CAUSAL_LM")
+        torch.manual_seed(seed)  # of the adapter's first weights
     tokenizer.padding_side = "left"
     started = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder, atomic(curve) as file:
+    with or_none(checkpoints) as states, atomic(curve) as file:
         recorder = _Curve(file, params)
         trainers = TRAINERS[params.algorithm]
-        trainer = (trainers.fast if fast else trainers.plain)(
-            model=module,
-            reward_funcs=_reward_function(score, policy, params.reward_clip),
-            args=_config(trainers.config, params, policy, folder, seed),
-            train_dataset=Dataset.from_dict({"prompt": list(prompts["prompt"])}),
-            processing_class=tokenizer,
-            callbacks=[recorder],
-        )
+        with _old_names():
+            trainer = (trainers.fast if fast else trainers.plain)(
+                model=module,
+                reward_funcs=_reward_function(score, policy, params.reward_clip),
+                args=_config(trainers.config, params, policy, seed, states),
+                train_dataset=Dataset.from_dict({"prompt": list(prompts["prompt"])}),
+                processing_class=tokenizer,
+                callbacks=[recorder],
+                peft_config=lora,
+            )
         trainer.eos_token_ids = ends_of_text(policy)
         if fast and processes.count() > 1:
             torch.manual_seed(seed)  # TRL has seeded each otherwise; here they draw alike
         show_training(trainer)
-        with without_dropout(module), _decoding(module, fast=fast):
-            _train(trainer, recorder)
+        with without_dropout(module), _decoding(module, fast=fast), _old_names():
+            before = _train(trainer, recorder)
         if processes.spread():
             _collect(trainer, module)
+    if lora is not None:
+        trained = merge_trained(trainer.model, "rlhf.lora_rank")
+        if params.lora_save == "adapter" and adapter is not None:
+            trained.write(tokenizer, adapter, base=str(module.name_or_path))
     module.requires_grad_(True).eval()
-    seconds = time.monotonic() - started
+    seconds = before + time.monotonic() - started
     return {
         "seconds": seconds,
         "steps": params.steps,
@@ -158,16 +180,22 @@ def _decoding(module: Any, *, fast: bool) -> Iterator[None]:
         del module.generate  # the class's again
 
 
-def _train(trainer: Any, recorder: "_Curve") -> None:
-    with warnings.catch_warnings():  # TRL calls by names that transformers has replaced
+def _train(trainer: Any, recorder: "_Curve") -> float:
+    """Train; the seconds that earlier processes took for what was gone on with."""
+    try:
+        return train(trainer)
+    except FloatingPointError as error:
+        raise UserError(
+            f"policy training diverged after step {recorder.last.get('step', 0)}: {error}; {_HINT}"
+        ) from None
+
+
+@contextlib.contextmanager
+def _old_names() -> Iterator[None]:
+    """TRL and peft call by names that transformers has replaced."""
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing", FutureWarning)
-        try:
-            trainer.train()
-        except FloatingPointError as error:
-            raise UserError(
-                f"policy training diverged after step {recorder.last.get('step', 0)}: {error}; "
-                f"{_HINT}"
-            ) from None
+        yield
 
 
 def _collect(trainer: Any, module: Any) -> None:
@@ -199,11 +227,16 @@ def _reward_function(score: Score, policy: Model, clip: float) -> Callable[..., 
     return reward
 
 
-def _config(config_class: Any, params: Rlhf, policy: Model, folder: str, seed: int) -> Any:
+def _config(
+    config_class: Any,
+    params: Rlhf,
+    policy: Model,
+    seed: int,
+    states: Checkpoints,
+) -> Any:
     compute = policy.compute
     device = device_of(compute).type
     config = config_class(
-        output_dir=folder,
         max_steps=params.steps,
         per_device_train_batch_size=_rollouts_at_once(params),
         gradient_accumulation_steps=params.gradient_accumulation,
@@ -230,7 +263,8 @@ def _config(config_class: Any, params: Rlhf, policy: Model, folder: str, seed: i
         use_cpu=device == "cpu",
         dataloader_pin_memory=device == "cuda",
         seed=seed,
-        save_strategy="no",
+        # Where a rollout batch is used up, none of it is left to be kept.
+        **states.settings(params.steps, multiple=params.iterations),
         logging_steps=1,
         report_to=[],
     )
@@ -264,6 +298,12 @@ class _Curve(TrainerCallback):
         with file.open("w", newline="", encoding="utf-8") as stream:
             csv.writer(stream).writerow(CURVE)
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        for logs in state.log_history:  # of the training that this one goes on with
+            self._row(int(logs["step"]), logs)
+
     def on_log(
         self,
         args: TrainingArguments,
@@ -272,11 +312,16 @@ class _Curve(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        if not logs or "reward" not in logs:
+        if logs and "reward" in logs:
+            self._row(state.global_step, logs)
+            self._check(float(logs.get("loss", 0.0)))
+
+    def _row(self, step: int, logs: dict[str, Any]) -> None:
+        if "reward" not in logs:
             return
         length = float(logs["completions/mean_length"])
         self.last = {
-            "step": state.global_step,
+            "step": step,
             "reward": float(logs["reward"]),
             "reward_std": float(logs["reward_std"]),
             "length": length,
@@ -288,7 +333,6 @@ class _Curve(TrainerCallback):
         with self.file.open("a", newline="", encoding="utf-8") as stream:
             row = {name: f"{value:.6g}" for name, value in self.last.items()}
             csv.DictWriter(stream, CURVE).writerow(row)
-        self._check(float(logs.get("loss", 0.0)))
 
     def _check(self, loss: float) -> None:
         step, kl = self.last["step"], self.last.get("kl", 0.0)

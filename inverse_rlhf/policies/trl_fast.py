@@ -13,12 +13,14 @@ from typing import Any
 
 import torch
 from accelerate.utils import extract_model_from_parallel
+from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOTrainer, RLOOTrainer
 from trl.trainer import grpo_trainer, rloo_trainer
 
 from inverse_rlhf.models import processes
 from inverse_rlhf.models.reading import by_length, prompt_ids
+from inverse_rlhf.models.resumable import Resumable
 
 
 class _AsEverywhere:
@@ -30,6 +32,7 @@ class _AsEverywhere:
     """
 
     processing_class: PreTrainedTokenizerBase
+    accelerator: Any
 
     def __init__(self, model: PreTrainedModel, *args: Any, **settings: Any) -> None:
         with _copied(model):
@@ -49,7 +52,10 @@ class _AsEverywhere:
     ) -> tuple[torch.Tensor | None, ...]:
         """TRL's method: log-probabilities and entropies of completion tokens."""
         padded = not attention_mask[:, 0].all()
-        with _positions_of_tokens(model) if padded else contextlib.nullcontext():
+        within: Any = self.accelerator.unwrap_model(model)  # names what the others hand through
+        within = within.get_base_model() if isinstance(within, PeftModel) else within
+        named = "position_ids" in inspect.signature(within.forward).parameters
+        with _positions_of_tokens(model) if padded and named else contextlib.nullcontext():
             found: tuple[torch.Tensor | None, ...] = super()._get_per_token_logps_and_entropies(  # type: ignore[misc]
                 model, input_ids, attention_mask, *args, **settings
             )
@@ -85,28 +91,24 @@ def _copied(policy: PreTrainedModel) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _positions_of_tokens(model: PreTrainedModel) -> Iterator[None]:
-    """Within it, the model is told the positions of tokens, where it can be told."""
+    """Within it, the model is told the positions of tokens."""
 
     def tell(_: Any, args: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         positions = (given["attention_mask"].cumsum(1) - 1).clamp(min=0)
         return args, given | {"position_ids": positions}
 
-    inner = extract_model_from_parallel(model)
-    if "position_ids" not in inspect.signature(inner.forward).parameters:
-        yield
-        return
-    hook = inner.register_forward_pre_hook(tell, with_kwargs=True)
+    hook = model.register_forward_pre_hook(tell, with_kwargs=True)
     try:
         yield
     finally:
         hook.remove()
 
 
-class Rloo(_AsEverywhere, RLOOTrainer):
+class Rloo(_AsEverywhere, Resumable, RLOOTrainer):
     """TRL's, of prompts as they are read everywhere."""
 
 
-class Grpo(_AsEverywhere, GRPOTrainer):
+class Grpo(_AsEverywhere, Resumable, GRPOTrainer):
     """TRL's, of prompts as they are read everywhere."""
 
 

@@ -72,6 +72,7 @@ NGRAM = {"features": ["ngram"]}
         ({"features": ["sentiment"]}, {"ngram.max_n": 3}),
         (AWARE, {"runs": 9}),
         (NGRAM, {"runs": 9}),
+        ({"trainable": "all"}, {"lora_rank": 2}),
     ],
     ids=str,
 )
@@ -99,6 +100,7 @@ def test_what_a_run_does_not_read_keeps_it(
         (AWARE, {"failure_aware.bound": 0.1}),
         (NGRAM, {"ngram.max_n": 3}),
         ({"features": ["hidden_state", "ngram"]}, {"ngram.min_texts": 2}),
+        ({"trainable": "lora"}, {"lora_rank": 2}),
     ],
     ids=str,
 )

@@ -14,6 +14,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import TrainerCallback
 
 from inverse_rlhf.models.checkpoints import Model, load
+from inverse_rlhf.models.resumable import Checkpoints
 from inverse_rlhf.params import Params, Rlhf
 from inverse_rlhf.policies.decoding import decode
 from inverse_rlhf.policies.training import TRAINERS, Score, _config
@@ -70,7 +71,7 @@ def run(
     if adapter == "own":
         module = get_peft_model(module, lora)
     policy.tokenizer.padding_side = "left"
-    config = _config(trainers.config, params, policy, str(folder), 0)
+    config = _config(trainers.config, params, policy, 0, Checkpoints(folder, 0))
     config.optim = "sgd"
     trainer = (trainers.fast if fast else trainers.plain)(
         model=module,
