@@ -187,7 +187,7 @@ def seal(folder: Path, **facts: Any) -> None:
         to_disk(path)
         checksums[path.relative_to(folder).as_posix()] = _of_file(path)
     content = {"key": folder.parent.name, "sha256": checksums, "facts": facts}
-    with atomic(folder / _SEAL) as temporary:
+    with processes.apart(), atomic(folder / _SEAL) as temporary:
         temporary.write_text(json.dumps(content, sort_keys=True) + "\n", encoding="utf-8")
         to_disk(temporary)
     to_disk(folder)

@@ -32,6 +32,7 @@ from inverse_rlhf.measures.between_runs import correlation_table
 from inverse_rlhf.models.plan import plan_evaluation
 from inverse_rlhf.params import Compute, Group, Pairs, Parts, Reports, RewardSum, Seed
 from inverse_rlhf.parquet import read_table, write_table
+from inverse_rlhf.resume import resumed
 from inverse_rlhf.rewards.card import RewardCard
 from inverse_rlhf.rewards.recovered import load_irl_reward, read_card
 from inverse_rlhf.show import closing
@@ -54,7 +55,13 @@ class StageParams(Group):
     evaluate: Reports
 
 
-def main(params: StageParams) -> list[str]:
+@resumed(
+    "data/pairs.parquet",
+    "data/prompts.parquet",
+    "data/transfer_prompts.parquet",
+    *map(str, POLICIES.values()),
+)
+def main(params: StageParams, kept: Path) -> list[str]:
     started, seed, compute = time.monotonic(), params.seed, params.compute
     # read
     prompts = read_table("data/prompts.parquet", PROMPTS)
@@ -70,7 +77,9 @@ def main(params: StageParams) -> list[str]:
     # measure
     reward, classifier = Path("models/irl_reward"), Path("models/true_reward")
     plan_evaluation(params.pairs, compute, test_prompts, classifier, reward)
-    read = read_policies(pairs, test_prompts, transfer, POLICIES, params.pairs, compute, seed=seed)
+    read = read_policies(
+        pairs, test_prompts, transfer, POLICIES, params.pairs, compute, seed=seed, kept=kept
+    )
     irl_reward = load_irl_reward(reward, compute)
     planted = params.true_reward.planted
     scored = score_texts(read, irl_reward, classifier, params.true_reward, params.parts)

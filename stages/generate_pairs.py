@@ -12,6 +12,7 @@ from inverse_rlhf.models.plan import plan_pairs
 from inverse_rlhf.params import Compute, Group, Pairs, Seed
 from inverse_rlhf.parquet import write_table
 from inverse_rlhf.policies.sampling import sample_completions
+from inverse_rlhf.resume import resumed
 from inverse_rlhf.show import closing
 
 
@@ -23,16 +24,18 @@ class StageParams(Group):
     pairs: Pairs
 
 
-def main(params: StageParams) -> list[str]:
+@resumed("data/prompts.parquet", "models/base", "models/rlhf")
+def main(params: StageParams, kept: Path) -> list[str]:
     started = time.monotonic()
     prompts = read_prompts("data/prompts.parquet", "irl", "valid", "test")
     plan_pairs(params.pairs, params.compute, prompts["prompt"].tolist())
     sampled = []
     for name, path in (("base", Path("models/base")), ("aligned", Path("models/rlhf"))):
         policy = load("policy", path, params.compute)
-        sampled.append(
-            sample_completions(prompts, policy, params.pairs, seed=params.seed, name=name)
+        completions = sample_completions(
+            prompts, policy, params.pairs, seed=params.seed, name=name, kept=kept
         )
+        sampled.append(completions)
         del policy  # one is in memory at a time
     pairs = paired(prompts[["prompt_id", "prompt", "split"]], *sampled)
     seconds = time.monotonic() - started

@@ -67,6 +67,7 @@ def read_policies(
     compute: Compute,
     *,
     seed: int,
+    kept: Path | None = None,
 ) -> PolicyReadings:
     """Run the policies, at most two of which are in memory at a time.
 
@@ -76,6 +77,7 @@ def read_policies(
         transfer: the transfer_prompts table; prompts that exceed the policies' context are left
             out.
         folders: of base, aligned and rerl.
+        kept: a folder of unfinished work, see `resume.unfinished`.
 
     Raises:
         UserError: all of the transfer prompts exceed the context.
@@ -89,7 +91,7 @@ def read_policies(
     wide: dict[str, pd.DataFrame] = {}
 
     def complete(rows: pd.DataFrame, policy: Model, name: str) -> pd.DataFrame:
-        completions = sample_completions(rows, policy, params, seed=seed, name=name)
+        completions = sample_completions(rows, policy, params, seed=seed, name=name, kept=kept)
         return completions.merge(rows[["prompt_id", "prompt"]], on="prompt_id")
 
     held_out = pairs[pairs["split"].isin(["valid", "test"])]
@@ -98,7 +100,7 @@ def read_policies(
         policy = load("policy", folders[name], compute)
         if name == "rerl":
             rows[name] = complete(prompts, policy, name).assign(source=name, split="test")
-        likelihoods[name] = likelihood_table(rows[name], policy, base)
+        likelihoods[name] = likelihood_table(rows[name], policy, base, kept=kept)
         if len(transfer):
             wide[name] = complete(transfer, policy, name)
         del policy

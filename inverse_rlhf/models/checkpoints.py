@@ -104,6 +104,11 @@ class Model:
     compute: Compute
 
     @property
+    def name(self) -> str:
+        """The folder or hub id that it was loaded from; empty of a model that was made here."""
+        return str(self.module.name_or_path)
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.module.device

@@ -1,7 +1,7 @@
 """Texts as tokens and back, and through a transformer in batches of like length."""
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from inverse_rlhf.errors import UserError
 from inverse_rlhf.models import processes
 from inverse_rlhf.models.batches import Batches
 from inverse_rlhf.models.checkpoints import Model
+from inverse_rlhf.shards import Shards
 
 _WORTH_A_CALL = 16  # texts
 
@@ -232,6 +233,7 @@ def map_texts(
     model: Model,
     *,
     padded: bool = True,
+    shards: Shards | None = None,
 ) -> np.ndarray:
     """Apply `function` without gradients to batches of texts of like length, `compute.batch_size`
     at once or as many as fit in memory.
@@ -241,24 +243,25 @@ def map_texts(
     Args:
         function: right-padded batch of b texts -> tensor of shape (b, ...).
         padded: whether texts of unlike lengths may be in one batch.
+        shards: where finished batches are kept and looked for, if anywhere.
 
     Returns:
         float32 array of shape (texts, ...), in the order of the texts.
     """
     outputs: np.ndarray | None = None
     model.module.eval()
-    own = processes.share(
-        list(by_length(encoded["input_ids"], model.compute.batch_size, padded=padded))
-    )
+    shares = list(by_length(encoded["input_ids"], model.compute.batch_size, padded=padded))
     batches = Batches(model.compute.batch_size)
+    shards = shards or Shards(None)
 
     @torch.no_grad()
     def read(rows: np.ndarray) -> np.ndarray:
         with model.autocast():
             return function(pad(encoded, rows, model)).float().cpu().numpy()
 
-    for rows in own:
-        values = np.concatenate(batches.run(read, rows))
+    own = processes.share(shares)
+    for number, rows in zip(processes.share(range(len(shares))), own, strict=True):
+        values = np.concatenate(shards.part(number, partial(batches.run, read, rows)))
         if outputs is None:
             outputs = np.empty((len(encoded["input_ids"]), *values.shape[1:]), dtype=np.float32)
         outputs[rows] = values

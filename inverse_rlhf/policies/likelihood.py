@@ -1,6 +1,7 @@
 """Likelihoods of completions under two policies: KL to base, perplexity and log-ratios."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ from transformers import BatchEncoding
 
 from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.models.reading import map_texts, prompt_ids, with_masks
+from inverse_rlhf.shards import Shards
 
 Logits = list[torch.Tensor]
 LOGITS = 2**27
@@ -18,7 +20,9 @@ AT_ONCE = 2**24
 KEYS = ["split", "source", "prompt_id", "sample"]
 
 
-def likelihood_table(rows: pd.DataFrame, policy: Model, base: Model) -> pd.DataFrame:
+def likelihood_table(
+    rows: pd.DataFrame, policy: Model, base: Model, *, kept: Path | None = None
+) -> pd.DataFrame:
     """Likelihoods of completions under a policy and the base policy.
 
     Both policies share the tokenizer. They read the tokens that were sampled, of which the end of
@@ -26,6 +30,7 @@ def likelihood_table(rows: pd.DataFrame, policy: Model, base: Model) -> pd.DataF
 
     Args:
         rows: columns split, source, prompt_id, sample, prompt, ids, ended.
+        kept: a folder of unfinished work, where finished batches are kept and looked for.
 
     Returns:
         By split, source, prompt_id and sample:
@@ -48,7 +53,9 @@ def likelihood_table(rows: pd.DataFrame, policy: Model, base: Model) -> pd.DataF
         kl = (log_p.exp() * (log_p - log_q)).sum(-1)
         return [kl, *(-log.gather(1, tokens[:, None]).squeeze(1) for log in (log_q, log_p))]
 
-    values = map_texts(_summed(compare, policy, base), encoded, policy)[place]
+    shards = Shards(kept, "likelihoods", policy.name, base.name, dict(encoded))
+    compared = _summed(compare, policy, base)
+    values = map_texts(compared, encoded, policy, shards=shards)[place]
     keys = pd.MultiIndex.from_frame(rows[KEYS].astype({"split": str, "source": str}))
     table = pd.DataFrame(values, keys, ["kl", "nll", "own_nll"], dtype=np.float64)
     positions = np.array([len(row) for row in sampled], dtype=np.float64)
@@ -61,6 +68,8 @@ def log_ratios(
     completions: Sequence[Sequence[int]],
     policy: Model,
     base: Model,
+    *,
+    kept: Path | None = None,
 ) -> np.ndarray:
     """log policy / base of completions as they are, in nats: the sum of their tokens' log-ratios.
 
@@ -69,6 +78,7 @@ def log_ratios(
 
     Args:
         prompts, completions: token ids of each; an end of text is a token like any other.
+        kept: a folder of unfinished work, where finished batches are kept and looked for.
 
     Returns:
         float64 of shape (completions,); a completion without tokens has log-ratio 0.
@@ -81,7 +91,9 @@ def log_ratios(
         )
         return [log_p - log_q]
 
-    values = map_texts(_summed(compare, policy, base), _encoded(prompts, completions), policy)
+    encoded = _encoded(prompts, completions)
+    shards = Shards(kept, "log_ratios", policy.name, base.name, dict(encoded))
+    values = map_texts(_summed(compare, policy, base), encoded, policy, shards=shards)
     return values[:, 0].astype(np.float64)
 
 

@@ -8,6 +8,8 @@ Processes that work together share the batches, and each has all completions.
 import itertools
 import zlib
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -29,6 +31,7 @@ from inverse_rlhf.models.reading import (
 from inverse_rlhf.params import Pairs
 from inverse_rlhf.policies.decoding import decode, hash32
 from inverse_rlhf.progress import shown
+from inverse_rlhf.shards import Shards
 
 
 def sample_completions(
@@ -39,6 +42,7 @@ def sample_completions(
     seed: int,
     name: str,
     heads: Sequence[Sequence[int]] | None = None,
+    kept: Path | None = None,
 ) -> pd.DataFrame:
     """`params.samples` completions of every prompt.
 
@@ -48,6 +52,7 @@ def sample_completions(
             completions of a prompt are independent, as the likelihood of a pair takes them to be.
         heads: tokens of each prompt, where they are not `prompt_ids` of the text: chat templates
             bring special ones.
+        kept: a folder of unfinished work, where finished batches are kept and looked for.
 
     Returns:
         Columns prompt_id (int64), sample (int32), completion (str), ids (lists of int) and ended
@@ -79,16 +84,24 @@ def sample_completions(
     size = policy.compute.batch_size
     shares = [order[start : start + size] for start in range(0, len(order), size)]
     batches = Batches(size)
+    shards = Shards(kept, "completions", policy.name, params, heads, keys.tolist())
 
-    def complete(batch: np.ndarray) -> list[list[int]]:
+    def draw(batch: np.ndarray) -> list[list[int]]:
         return _generate([heads[row] for row in batch], keys[batch], policy, params)
 
+    def complete(batch: np.ndarray) -> list[np.ndarray]:
+        drawn = list(itertools.chain(*batches.run(draw, batch)))
+        tokens = np.concatenate([np.array(row, dtype=np.int64) for row in drawn])
+        return [tokens, np.array([len(row) for row in drawn], dtype=np.int64)]
+
     found: list[list[list[int]]] = []
-    for batch in shown(processes.share(shares), f"{name} completions"):
+    numbers = processes.share(range(len(shares)))
+    for number in shown(numbers, f"{name} completions"):
         try:
-            found.append(list(itertools.chain(*batches.run(complete, batch))))
+            flat, lengths = shards.part(number, partial(complete, shares[number]))
         except FloatingPointError as error:
             raise UserError(f"the policy {name} is broken: {error}") from None
+        found.append([part.tolist() for part in np.split(flat, lengths.cumsum()[:-1])])
     ids: list[list[int]] = [[]] * len(rows)
     for batch, drawn in zip(shares, processes.in_order(found), strict=True):
         for row, tokens in zip(batch, drawn, strict=True):

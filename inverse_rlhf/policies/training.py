@@ -122,6 +122,12 @@ def train_on_reward(
         train_top_blocks(module, params.trainable_layers)
     lora = None
     if params.lora_rank:
+        if processes.spread():
+            raise UserError(
+                f"rlhf.lora_rank is {params.lora_rank}, but accelerate's configuration spreads "
+                "weights over processes, and an adapter is not merged into parts of them: take one "
+                "that does not, or lora_rank 0"
+            )
         lora = lora_config(module, params.lora_rank, task="CAUSAL_LM")
         torch.manual_seed(seed)  # of the adapter's first weights
     tokenizer.padding_side = "left"

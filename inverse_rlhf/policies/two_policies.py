@@ -108,7 +108,13 @@ def _prompt_ids(file: GivenFile) -> np.ndarray:
 
 
 def sample_pairs_of(
-    policies: Policies, prompts: pd.DataFrame, params: Pairs, compute: Compute, *, seed: int
+    policies: Policies,
+    prompts: pd.DataFrame,
+    params: Pairs,
+    compute: Compute,
+    *,
+    seed: int,
+    unfinished: Path | None = None,
 ) -> pd.DataFrame:
     """Completions of the same prompts by two policies, and their log-ratios.
 
@@ -125,6 +131,7 @@ def sample_pairs_of(
 
     Args:
         prompts: prompt_id, prompt, and perhaps messages and split; see `read_prompts_file`.
+        unfinished: a folder where finished batches are kept and looked for.
 
     Returns:
         GIVEN_PAIRS, with the column split only where `prompts` has it: prompt as in `prompts`, no
@@ -161,7 +168,13 @@ def sample_pairs_of(
     ids = {side: [heads[side][i] for i in np.flatnonzero(fits)] for side in _SIDES}
     completions = {
         side: sample_completions(
-            kept, model, params, seed=seed, name=side, heads=ids[side] if chat else None
+            kept,
+            model,
+            params,
+            seed=seed,
+            name=side,
+            heads=ids[side] if chat else None,
+            kept=unfinished,
         )
         for side, model in models.items()
     }
@@ -170,7 +183,7 @@ def sample_pairs_of(
     for side, table in completions.items():
         ratios = np.full(len(table), np.nan)
         if fact == "measured":
-            ratios = _ratios_of(table, ids["base"], models, policies)
+            ratios = _ratios_of(table, ids["base"], models, policies, unfinished)
         sides[side] = table.drop(columns=["ids", "ended"]).assign(log_ratio=ratios)
     columns = [name for name in ("prompt_id", "prompt", "split") if name in kept]
     pairs = paired(kept[columns], sides["base"], sides["aligned"])
@@ -301,11 +314,14 @@ def _ratios_of(
     prompts: list[list[int]],
     models: dict[str, Model],
     policies: Policies,
+    unfinished: Path | None,
 ) -> np.ndarray:
     """Log-ratios of one policy's completions, float64 of shape (completions,)."""
     samples = len(completions) // len(prompts)
     heads = [row for row in prompts for _ in range(samples)]
-    values = log_ratios(heads, completions["ids"].tolist(), models["aligned"], models["base"])
+    values = log_ratios(
+        heads, completions["ids"].tolist(), models["aligned"], models["base"], kept=unfinished
+    )
     if not np.isfinite(values).all():
         number = completions["prompt_id"].iloc[int(np.flatnonzero(~np.isfinite(values))[0])]
         raise UserError(
