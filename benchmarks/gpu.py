@@ -13,6 +13,7 @@ from inverse_rlhf.stage import quieten, seed_everything
 
 import argparse
 import contextlib
+import gc
 import os
 import re
 import subprocess
@@ -147,7 +148,7 @@ class Bench:
         return pd.DataFrame({"prompt_id": np.arange(count), "prompt": prompts})
 
     def policy_training(self) -> list[str]:
-        """Updates a second and tokens a second of RLOO, after the first update."""
+        """Tokens a second that RLOO writes and learns from, from the first rollouts to the last."""
         rlhf = self.params.rlhf.model_copy(update={"steps": 2 if self.tiny else 6})
         marks: list[float] = []
 
@@ -160,7 +161,7 @@ class Bench:
             curve = Path(folder) / "curve.csv"
             policy = self.policy(trained=True)
             train_on_reward(self.prompts(rlhf.batch_size), policy, score, rlhf, seed=0, curve=curve)
-        step = (time.monotonic() - marks[0]) / len(marks)
+        step = (marks[-1] - marks[0]) / (len(marks) - 1)
         rollouts = rlhf.batch_size * rlhf.generations
         written = rollouts * rlhf.max_new_tokens / step
         read = rollouts * (rlhf.max_new_tokens + LENGTHS.mean) / step
@@ -266,6 +267,7 @@ class Bench:
         """A row for each measurement; one that fails has its error for a speed."""
         parts = [self.policy_training, self.completions, self.scoring, self.irl]
         for part in parts:
+            gc.collect()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()

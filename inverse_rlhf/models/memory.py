@@ -42,19 +42,33 @@ def free_memory(device: torch.device) -> float:
     return float(max(min(left), 1))
 
 
-def _group_memory(root: Path = Path("/sys/fs/cgroup")) -> float:
-    """Bytes that the control group leaves, its file cache counted as free; no bound: infinite."""
+def _group_memory(
+    root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> float:
+    """Bytes that the control groups of this process leave, such as that of a Slurm job; without a
+    bound infinite.
+    """
+    found = [float("inf")]
+    for line in own.read_text().splitlines() if own.is_file() else []:
+        _, kinds, path = line.split(":", 2)
+        if kinds and "memory" not in kinds.split(","):
+            continue
+        top = root / "memory" if kinds else root
+        folder = top / path.strip("/")
+        found += [_left(part) for part in (folder, *folder.parents) if part.is_relative_to(top)]
+    return min(found)
+
+
+def _left(group: Path) -> float:
+    """Bytes that a control group, of either version, leaves; its file cache counts as free."""
     names = [("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")]
-    for folder in (root, root / "memory"):
-        for limit, used in names:
-            try:
-                bound, taken = (int((folder / name).read_text()) for name in (limit, used))
-                told = dict(
-                    line.split() for line in (folder / "memory.stat").read_text().splitlines()
-                )
-            except (OSError, ValueError):
-                continue
-            return bound - taken + int(told.get("inactive_file", 0))
+    for limit, used in names:
+        try:
+            bound, taken = (int((group / name).read_text()) for name in (limit, used))
+            lines = (group / "memory.stat").read_text().splitlines()
+            return bound - taken + int(dict(line.split() for line in lines)["inactive_file"])
+        except (OSError, ValueError, KeyError):  # no such group, or "max"
+            continue
     return float("inf")
 
 

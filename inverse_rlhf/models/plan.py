@@ -370,19 +370,13 @@ def _reserve(
             "free some, or work on another disk"
         )
     parts = ", ".join(f"{name} {_gb(size)}" for name, size in found.items() if size > 0.05 * total)
-    tight = ""
+    line = f"needs about {_gb(total)} GB on {device}, which has {_gb(free)} free ({parts})"
+    if disk:
+        line += f"; writes {_gb(disk)} GB, of disk {_gb(free_disk)} is free"
     if total > free:
-        halved = least <= free and yields
-        tight = " and may not do: " + (
-            f"{' and '.join(yields or {})} will be lowered"
-            if halved
-            else _advice(need, params, free, options)
-        )
-    written = f"; writes {_gb(disk)} GB, of disk {_gb(free_disk)} is free" if disk else ""
-    say(
-        f"{stage}: needs about {_gb(total)} GB on {device}, which has {_gb(free)} free{tight} "
-        f"({parts}){written}"
-    )
+        lowered = f"{' and '.join(yields or {})} will be lowered" if least <= free else ""
+        line += f"; it may not fit: {lowered or _advice(need, params, free, options)}"
+    say(f"{stage}: {line}")
     advise_on_memory(
         lambda: (
             f"{stage} was to need {_gb(total)} GB on {device}, of {_gb(free)} free: "

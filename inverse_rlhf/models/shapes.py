@@ -36,7 +36,6 @@ class Shape:
         above: parameters that only the top block's output goes through, an output layer that is
             tied to the embeddings not counted.
         hidden: numbers of a hidden state.
-        inner: numbers between the two layers of a block's network.
         cached: numbers that a block keeps of a token when it generates.
         vocabulary: how many tokens its logits are of.
     """
@@ -46,7 +45,6 @@ class Shape:
     blocks: int
     above: int
     hidden: int
-    inner: int
     cached: int
     vocabulary: int
 
@@ -100,7 +98,6 @@ def shape_of_config(config: PreTrainedConfig, kind: Kind) -> Shape:
         blocks=layers,
         above=max(total - layers * block - embedded, 0),
         hidden=hidden,
-        inner=int(getattr(text, "intermediate_size", None) or 4 * hidden),
         cached=2 * keys * int(getattr(text, "head_dim", None) or hidden // heads),
         vocabulary=int(text.vocab_size),
     )

@@ -145,9 +145,9 @@ def test_plans(
     assert line.startswith("rlhf_train: needs about ")
     assert "GB on cpu, which has 100 free (" in line
     assert "Adam" in line
-    assert "may not do" not in line
+    assert "may not fit" not in line
     need = float(line.split()[3]) * 1e9
-    assert "and may not do: set rlhf." in planned(0.9 * need)
+    assert "; it may not fit: set rlhf." in planned(0.9 * need)
     with pytest.raises(UserError, match=r"^rlhf_train needs about .* GB on cpu") as caught:
         planned(0.6 * need)
     assert "rlhf.trainable_layers 1" in str(caught.value)
@@ -177,7 +177,7 @@ def test_batches_that_halve_themselves_refuse_nothing(
     )
     monkeypatch.setattr(memory, "free_memory", lambda _: (most + least) / 2)
     plan.plan_pairs(many.pairs, many.compute, project.prompts)
-    assert "may not do: compute.batch_size will be lowered" in capsys.readouterr().out
+    assert "it may not fit: compute.batch_size will be lowered" in capsys.readouterr().out
     monkeypatch.setattr(memory, "free_memory", lambda _: 1e6)
     with pytest.raises(UserError, match="generate_pairs needs about"):
         plan.plan_pairs(many.pairs, many.compute, project.prompts)
@@ -231,14 +231,32 @@ def test_a_policy_too_large_for_the_machine_is_refused_before_training(
     assert not (tmp_path / "metrics").exists()
 
 
-def test_free_memory_of_a_control_group(tmp_path: Path) -> None:
-    assert memory._group_memory(tmp_path) == float("inf")
-    (tmp_path / "memory.max").write_text("max\n")
-    (tmp_path / "memory.current").write_text("600\n")
-    (tmp_path / "memory.stat").write_text("anon 400\ninactive_file 200\n")
-    assert memory._group_memory(tmp_path) == float("inf")
-    (tmp_path / "memory.max").write_text("1000\n")
-    assert memory._group_memory(tmp_path) == 600
+def test_free_memory_of_control_groups(tmp_path: Path) -> None:
+    own, group = tmp_path / "own", tmp_path / "job/step"
+    own.write_text("0::/job/step\n")
+    group.mkdir(parents=True)
+
+    def write(folder: Path, bound: str, taken: int, prefix: tuple[str, str]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / prefix[0]).write_text(f"{bound}\n")
+        (folder / prefix[1]).write_text(f"{taken}\n")
+        (folder / "memory.stat").write_text("anon 400\ninactive_file 200\n")
+
+    def left() -> float:
+        return memory._group_memory(tmp_path, own)
+
+    second = ("memory.max", "memory.current")
+    assert left() == float("inf")
+    write(group, "max", 600, second)
+    assert left() == float("inf")
+    write(group.parent, "1000", 600, second)  # of the whole job
+    assert left() == 600
+    write(group, "700", 600, second)
+    assert left() == 300
+    own.write_text("3:cpu:/a\n5:memory:/b\n")  # the first version
+    assert left() == float("inf")
+    write(tmp_path / "memory/b", "900", 500, ("memory.limit_in_bytes", "memory.usage_in_bytes"))
+    assert left() == 600
     assert 0 < free_memory(torch.device("cpu")) < 1e15
 
 
