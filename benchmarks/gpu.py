@@ -58,7 +58,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "pythia-70m": {},
     "pythia-410m": {},
     "pythia-1b": {"compute.dtype": "bfloat16", "irl.trainable": "all"},
-    "pythia-6.9b": {"compute.dtype": "bfloat16"},
+    "pythia-6.9b": {},
 }
 TINY = {
     "compute.bf16": False,
@@ -159,7 +159,7 @@ class Bench:
         rlhf = rlhf.model_copy(update={"iterations": 1, "kl_coef": rlhf.kl_coef or 0.1})
         with tempfile.TemporaryDirectory() as folder:
             curve = Path(folder) / "curve.csv"
-            policy = self.policy(trained=True)
+            policy = self.policy(trained=not rlhf.lora_rank)
             train_on_reward(self.prompts(rlhf.batch_size), policy, score, rlhf, seed=0, curve=curve)
         step = (marks[-1] - marks[0]) / (len(marks) - 1)
         rollouts = rlhf.batch_size * rlhf.generations
@@ -169,13 +169,14 @@ class Bench:
             self.shape,
             rlhf,
             self.params.compute,
+            rollouts,
             prompt=LENGTHS.mean,
             longest=LENGTHS.most,
             device=self.device.type,
         )
         # drawn, read by the reference and by the policy, whose trained part has gradients
         operations = 2 * written + 4 * read
-        trained = 4 * read * self.shape.trained(rlhf.trainable_layers) / self.shape.parameters
+        trained = 4 * read * self.shape.trained(memory.policy_part(rlhf)) / self.shape.parameters
         return self._row(
             "RLOO", f"{written:,.0f} tokens/s", operations + trained, sum(need.values())
         )
@@ -236,15 +237,15 @@ class Bench:
         network.fit(Pairs(rows, rows[:2]), Run(0, "fit", 0))
         seconds = time.monotonic() - started
         lengths = [len(ids) for ids in self.tokenizer(texts)["input_ids"]]
-        top = "all" if irl.trainable == "all" else irl.last_k
+        part = memory.reward_part(irl)
         need = memory.reward_training(
             self.shape,
-            top,
+            part,
             self.params.compute,
             texts=2 * irl.batch_size,
             tokens=float(np.mean(lengths)),
         )
-        trained = self.shape.trained(top) / self.shape.parameters
+        trained = self.shape.trained(part) / self.shape.parameters
         operations = 6 * trained * sum(lengths) / seconds
         speed = f"{seconds * 500 / count:,.1f} s an epoch of 500 pairs, {irl.trainable}"
         return self._row("IRL", speed, operations, sum(need.values()))

@@ -32,8 +32,10 @@ def main(params: StageParams, kept: Path) -> list[str]:
     prompts = read_prompts("data/prompts.parquet", "rl")
     folder = Path("models/irl_reward")
     asked = prompts["prompt"].tolist()
-    plan_policy_training("rerl_with_irl_rm", params.rlhf, params.compute, asked, folder)
-    policy = load("policy", Path("models/base"), params.compute, trained=True)
+    states = Checkpoints(kept, params.checkpoints)
+    plan_policy_training("rerl_with_irl_rm", params.rlhf, params.compute, asked, folder, states)
+    whole = not params.rlhf.lora_rank
+    policy = load("policy", Path("models/base"), params.compute, trained=whole)
     reward = load_irl_reward(folder, params.compute)
     score = of_whole_texts(reward.standardised)
     curve = "metrics/curves/rerl.csv"
@@ -44,7 +46,7 @@ def main(params: StageParams, kept: Path) -> list[str]:
         params.rlhf,
         seed=params.seed,
         curve=curve,
-        checkpoints=Checkpoints(kept, params.checkpoints),
+        checkpoints=states,
         adapter="models/rerl",
     )
     if params.rlhf.lora_save == "merged":

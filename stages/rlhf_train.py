@@ -35,8 +35,10 @@ def main(params: StageParams, kept: Path) -> list[str]:
     prompts = read_prompts("data/prompts.parquet", "rl")
     judge = Path("models/true_reward") if "toxicity" in params.true_reward.planted else None
     asked = prompts["prompt"].tolist()
-    plan_policy_training("rlhf_train", params.rlhf, params.compute, asked, judge)
-    policy = load("policy", Path("models/base"), params.compute, trained=True)
+    states = Checkpoints(kept, params.checkpoints)
+    plan_policy_training("rlhf_train", params.rlhf, params.compute, asked, judge, states)
+    whole = not params.rlhf.lora_rank
+    policy = load("policy", Path("models/base"), params.compute, trained=whole)
 
     def classifier() -> ClassifierReward:
         model = load("classifier", Path("models/true_reward"), params.compute)
@@ -53,7 +55,7 @@ def main(params: StageParams, kept: Path) -> list[str]:
         params.rlhf,
         seed=params.seed,
         curve=curve,
-        checkpoints=Checkpoints(kept, params.checkpoints),
+        checkpoints=states,
         adapter="models/rlhf",
     )
     if params.rlhf.lora_save == "merged":

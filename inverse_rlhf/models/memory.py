@@ -10,12 +10,14 @@ from pathlib import Path
 import psutil
 import torch
 
-from inverse_rlhf.models.shapes import Shape
-from inverse_rlhf.params import Compute, Rlhf, Scratch
+from inverse_rlhf.models.shapes import Adapters, Part, Shape
+from inverse_rlhf.params import Compute, Irl, Rlhf, Scratch
 from inverse_rlhf.policies.likelihood import AT_ONCE, LOGITS
 
 Need = dict[str, float]
 """Bytes held at once, by what they are for."""
+SPREAD = ("policy", "reference", "Adam", "gradients")
+"""What FSDP and DeepSpeed spread over processes of a policy's training."""
 # Numbers that are kept of a token and trained block for gradients, over the hidden size, and that
 # are held of a token while a block computes without them. In bfloat16 that is a little more than
 # the 34 bytes of Korthikanti et al. 2022.
@@ -116,28 +118,56 @@ def likelihoods(shape: Shape, texts: int, tokens: float, width: int) -> float:
     return 2 * together * of_text * width + compared + reading(shape, together, tokens, width)
 
 
+def checkpoints(trained: int, count: int) -> float:
+    """Bytes on disk of a training's last state, and of the one before while it is written."""
+    return 2 * 12 * trained if count else 0
+
+
+def policy_part(rlhf: Rlhf) -> Part:
+    """What of a policy is trained."""
+    return Adapters(rlhf.lora_rank) if rlhf.lora_rank else rlhf.trainable_layers
+
+
+def reward_part(irl: Irl) -> Part:
+    """What of a reward's body is trained, where any of it is."""
+    parts: dict[str, Part] = {"all": "all", "lora": Adapters(irl.lora_rank), "last_k": irl.last_k}
+    return parts[irl.trainable]
+
+
 def policy_training(
-    shape: Shape, rlhf: Rlhf, compute: Compute, *, prompt: float, longest: int, device: str
+    shape: Shape,
+    rlhf: Rlhf,
+    compute: Compute,
+    rollouts: int,
+    *,
+    prompt: float,
+    longest: int,
+    device: str,
 ) -> Need:
     """Bytes of training a policy, less its reward.
 
     Args:
+        rollouts: of a batch.
         prompt: tokens of a prompt, in the mean.
         longest: tokens of the longest.
         device: cpu or cuda.
     """
-    trained, kept = shape.trained(rlhf.trainable_layers), shape.kept(rlhf.trainable_layers)
-    rollouts = rlhf.batch_size * rlhf.generations
+    part = policy_part(rlhf)
+    trained, kept = shape.trained(part), shape.kept(part)
     tokens = rollouts / rlhf.gradient_accumulation * (prompt + rlhf.max_new_tokens)
     tile = min(tokens, _TILE_TOKENS) * min(shape.vocabulary, _TILE_WORDS)
     copies = _TILE_COPIES * 4 if device == "cpu" else width_of(compute)
-    layer = shape.vocabulary * shape.hidden * 4  # what its gradient is summed in
+    # What the output layer's gradient is summed in; adapters leave it as it is.
+    layer = 0 if rlhf.lora_rank else shape.vocabulary * shape.hidden * 4
     drawn = generating(shape, rollouts, longest + rlhf.max_new_tokens, width_of(compute))
     activations = kept_activations(shape, kept, tokens, compute)
     update = activations + tile * copies + layer + 4 * trained
     return {
-        "policy": 4 * shape.parameters,
-        "reference": size_of(compute) * shape.parameters if rlhf.kl_coef else 0,
+        "policy": (size_of(compute) if rlhf.lora_rank else 4) * shape.parameters,
+        # Without its adapters a policy is its own reference.
+        "reference": 0
+        if rlhf.lora_rank or not rlhf.kl_coef
+        else size_of(compute) * shape.parameters,
         "Adam": 8 * trained,
         "gradients": 4 * trained if update > drawn else 0,
         "activations": activations if update > drawn else drawn,
@@ -170,17 +200,17 @@ def scratch_training(
 
 
 def reward_training(
-    shape: Shape, top: int | str, compute: Compute, *, texts: int, tokens: float
+    shape: Shape, part: Part, compute: Compute, *, texts: int, tokens: float
 ) -> Need:
     """Bytes of fitting a reward network.
 
     Args:
-        top: how many blocks are trained, or all.
+        part: what is trained.
         texts: of an update.
         tokens: of a text, in the mean.
     """
-    trained = shape.trained(top)
-    update = kept_activations(shape, shape.kept(top), texts * tokens, compute) + 4 * trained
+    trained = shape.trained(part)
+    update = kept_activations(shape, shape.kept(part), texts * tokens, compute) + 4 * trained
     scored = reading(shape, compute.batch_size, tokens, 4)
     return {
         "weights": 4 * shape.parameters,

@@ -1,8 +1,8 @@
 """What a stage needs of memory and disk: said before its work, and refused where it cannot be had.
 
-Reckoned from the models' shapes, the lengths of the texts and the settings, see `memory`. Time is
-not: it hangs on a device's speed at this very work, which nothing shows but the work, whose bars
-say what is left.
+Reckoned from the models' shapes, the lengths of the texts and the settings, see `memory`; of one
+process, where several share the stage. Time is not: it hangs on a device's speed at this very work,
+which nothing shows but the work, whose bars say what is left.
 """
 
 import shutil
@@ -18,10 +18,11 @@ from transformers import AutoTokenizer, GPTNeoXConfig, RobertaConfig
 
 from inverse_rlhf.data.tables import whole_texts
 from inverse_rlhf.errors import UserError, advise_on_memory, say
-from inverse_rlhf.models import memory
+from inverse_rlhf.models import memory, processes
 from inverse_rlhf.models.checkpoints import Kind, device_of
 from inverse_rlhf.models.memory import Need
 from inverse_rlhf.models.reading import prompt_ids
+from inverse_rlhf.models.resumable import Checkpoints
 from inverse_rlhf.models.shapes import Shape, place_of, shape_of, shape_of_config
 from inverse_rlhf.params import Compute, Group, Irl, Pairs, Pretrained, Rlhf, Scratch
 
@@ -102,13 +103,19 @@ def scratch_need(scratch: Scratch, compute: Compute, kind: Kind, tokens: int) ->
 
 
 def plan_policy_training(
-    stage: str, rlhf: Rlhf, compute: Compute, prompts: Sequence[str], reward: Path | None
+    stage: str,
+    rlhf: Rlhf,
+    compute: Compute,
+    prompts: Sequence[str],
+    reward: Path | None,
+    checkpoints: Checkpoints,
 ) -> None:
     """Plan the training of a policy on a reward.
 
     Args:
         prompts: that it is trained on.
         reward: folder of the transformer that gives it; None: none does.
+        checkpoints: where it keeps its state.
     """
     policy, classifier = shape_of(_BASE, "policy"), None
     if reward is not None:
@@ -127,10 +134,17 @@ def plan_policy_training(
         "compute.gradient_checkpointing": [True],
         "compute.dtype": ["bfloat16"],
         "compute.batch_size": _halves(compute.batch_size),
-        "rlhf.trainable_layers": _halves(policy.kept(rlhf.trainable_layers)),
     }
+    if rlhf.trainable_layers != "all":
+        options["rlhf.trainable_layers"] = _halves(rlhf.trainable_layers)
+    elif not rlhf.lora_rank:
+        options["rlhf.lora_rank"] = [16]
     params = Asked(compute=compute, rlhf=rlhf)
-    _reserve(stage, need, params, options, disk=4 * policy.parameters)
+    trained = policy.trained(memory.policy_part(rlhf))
+    written = 4 * trained if rlhf.lora_save == "adapter" else 4 * policy.parameters
+    _reserve(
+        stage, need, params, options, disk=written + memory.checkpoints(trained, checkpoints.count)
+    )
 
 
 def policy_training_need(
@@ -142,12 +156,15 @@ def policy_training_need(
         device: cpu or cuda.
     """
     rlhf, compute = params.rlhf, params.compute
+    rollouts = rlhf.batch_size * rlhf.generations // processes.count()
     need = memory.policy_training(
-        policy, rlhf, compute, prompt=prompts.mean, longest=prompts.most, device=device
+        policy, rlhf, compute, rollouts, prompt=prompts.mean, longest=prompts.most, device=device
     )
+    if processes.spread():
+        need |= {part: need[part] / processes.count() for part in memory.SPREAD}
     if classifier is not None:
         size = memory.size_of(compute)
-        texts = min(compute.batch_size, rlhf.batch_size * rlhf.generations)
+        texts = min(compute.batch_size, rollouts)
         width = memory.read_width(compute)
         read = memory.reading(classifier, texts, prompts.most + rlhf.max_new_tokens, width)
         need["reward"] = size * classifier.parameters + read
@@ -212,7 +229,7 @@ def plan_fits(
     options: dict[str, Sequence[Any]] = {
         "irl.batch_size": _halves(irl.batch_size),
         "compute.gradient_checkpointing": [True],
-        "irl.trainable": ["last_k", "head"],
+        "irl.trainable": ["lora", "last_k", "head"],
         "compute.dtype": ["bfloat16"],
     }
     if irl.trainable == "head":
@@ -227,7 +244,7 @@ def plan_fits(
 
 def fits_disk(irl: Irl, body: Shape) -> float:
     """Bytes on disk of the weights that the runs of networks train; heads are next to nothing."""
-    return 0 if irl.trainable == "head" else 4 * body.trained(_top(irl)) * irl.runs
+    return 0 if irl.trainable == "head" else 4 * body.trained(memory.reward_part(irl)) * irl.runs
 
 
 def fits_need(params: Any, body: Shape, tokens: float, texts: int, device: str) -> Need:
@@ -246,11 +263,11 @@ def fits_need(params: Any, body: Shape, tokens: float, texts: int, device: str) 
         read = memory.reading(body, min(compute.batch_size, texts), tokens, width)
         matrix = 4 * texts * body.hidden * 4 if on_cpu else 0  # features, and their differences
         return {"body": size * body.parameters, "reading": read, "features": matrix}
-    top = _top(irl)
-    need = memory.reward_training(body, top, compute, texts=2 * irl.batch_size, tokens=tokens)
+    part = memory.reward_part(irl)
+    need = memory.reward_training(body, part, compute, texts=2 * irl.batch_size, tokens=tokens)
     if on_cpu:
         # at first, at its best, and that which is written
-        need["copies of what is trained"] = 3 * 4 * body.trained(top)
+        need["copies of what is trained"] = 3 * 4 * body.trained(part)
         if irl.trainable == "last_k":
             need["frozen blocks' outputs"] = 4 * texts * tokens * body.hidden
     return need
@@ -325,10 +342,6 @@ def likelihoods_need(params: Any, policy: Shape, tokens: float, texts: int) -> N
     return {"policies": 2 * size * policy.parameters, "likelihoods": compared}
 
 
-def _top(irl: Irl) -> int | str:
-    return "all" if irl.trainable == "all" else irl.last_k
-
-
 def _halves(value: int) -> list[int]:
     """Half of a number, a quarter of it, and so on down to 1."""
     return [value >> n for n in range(1, value.bit_length())]
@@ -358,6 +371,8 @@ def _reserve(
     """
     device, found = device_of(params.compute), need(params)
     free, free_disk = memory.free_memory(device), shutil.disk_usage(Path()).free
+    if device.type == "cpu":
+        free /= processes.count()
     total, least = (sum(part.values()) for part in (found, need(changed(params, yields or {}))))
     if least > OFF_BY * free:
         advice = _advice(need, changed(params, yields or {}), free, options)

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from transformers import (
@@ -11,7 +12,9 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     PreTrainedConfig,
+    PreTrainedModel,
 )
+from transformers.pytorch_utils import Conv1D
 
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.models.blocks import blocks
@@ -23,6 +26,17 @@ _CLASSES = {
     "body": AutoModel,
 }
 _MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """LoRA of all linear layers, as `lora_config` has it."""
+
+    rank: int
+
+
+Part = int | Literal["all"] | Adapters
+"""What of a transformer is trained: so many of its top blocks, all, or adapters of it."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +52,7 @@ class Shape:
         hidden: numbers of a hidden state.
         cached: numbers that a block keeps of a token when it generates.
         vocabulary: how many tokens its logits are of.
+        adapted: parameters of LoRA adapters of rank 1 of all linear layers but the output layer.
     """
 
     parameters: int
@@ -47,14 +62,17 @@ class Shape:
     hidden: int
     cached: int
     vocabulary: int
+    adapted: int
 
-    def trained(self, top: int | str) -> int:
-        """Parameters trained where that many top blocks are, or all."""
-        return self.parameters if top == "all" else int(top) * self.block + self.above
+    def trained(self, part: Part) -> int:
+        """Parameters that are trained where a part is."""
+        if isinstance(part, Adapters):
+            return part.rank * self.adapted
+        return self.parameters if part == "all" else part * self.block + self.above
 
-    def kept(self, top: int | str) -> int:
+    def kept(self, part: Part) -> int:
         """Blocks whose activations are kept for gradients."""
-        return self.blocks if top == "all" else int(top)
+        return part if isinstance(part, int) else self.blocks
 
 
 def place_of(source: Path | str) -> Path:
@@ -100,4 +118,15 @@ def shape_of_config(config: PreTrainedConfig, kind: Kind) -> Shape:
         hidden=hidden,
         cached=2 * keys * int(getattr(text, "head_dim", None) or hidden // heads),
         vocabulary=int(text.vocab_size),
+        adapted=_adapted(model),
     )
+
+
+def _adapted(model: PreTrainedModel) -> int:
+    """Inputs and outputs of all linear layers within the body."""
+    linear = (
+        part.weight.shape
+        for part in model.base_model.modules()
+        if isinstance(part, torch.nn.Linear | Conv1D)
+    )
+    return sum(sum(shape) for shape in linear)

@@ -96,7 +96,9 @@ def train_on_reward(
 
     Args:
         prompts: column prompt.
-        policy: the base policy; a copy of it is the reference of the KL penalty. Where accelerate's
+        policy: the base policy; a copy of it is the reference of the KL penalty. Where adapters
+            are trained its weights may be of any `compute.dtype`, and it ends in float32 on the CPU
+            if they were not float32. Where accelerate's
             configuration spreads weights over processes, the first alone has them at the end.
         score: the reward.
         curve: CSV file of step, mean reward, its standard deviation within a batch, KL to base
@@ -153,8 +155,11 @@ def train_on_reward(
         with without_dropout(module), _decoding(module, fast=fast), _old_names():
             before = _train(trainer, recorder)
         if processes.spread():
-            _collect(trainer, trainer.model)
-    if lora is not None and processes.first():
+            _collect(trainer, module)
+    if lora is not None:
+        if module.dtype != torch.float32:
+            # There the little that an adapter adds to a weight may be lost.
+            trainer.model.to("cpu", torch.float32)
         trained = merge_trained(trainer.model, "rlhf.lora_rank")
         if params.lora_save == "adapter" and adapter is not None:
             trained.write(tokenizer, adapter, base=str(module.name_or_path))

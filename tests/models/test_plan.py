@@ -26,7 +26,8 @@ from inverse_rlhf.models.plan import (
     plan_policy_training,
     policy_training_need,
 )
-from inverse_rlhf.models.shapes import Shape, place_of, shape_of, shape_of_config
+from inverse_rlhf.models.resumable import Checkpoints
+from inverse_rlhf.models.shapes import Adapters, Shape, place_of, shape_of, shape_of_config
 from inverse_rlhf.params import Params, for_stage
 from inverse_rlhf.parquet import write_table
 from stages.rlhf_train import StageParams
@@ -34,6 +35,7 @@ from tests.pipeline.projects import ROOT, execute
 from tests.presets.shapes import pythia_config
 
 PROMPT = Lengths(14.0, 20)
+STATES = Checkpoints(Path(".resume"), 20)
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,8 @@ def test_shapes_count_what_is_trained(pythia: Shape) -> None:
     # four blocks, the last norm and the output layer, which is not tied
     assert pythia.trained(4) == 4 * pythia.block + 2 * 512 + 50_304 * 512
     assert pythia.cached == 2 * 512
+    # of a block: queries with keys and values, their sum, and both layers of the network
+    assert pythia.trained(Adapters(4)) == 4 * 6 * 512 * (1 + 3 + 1 + 1 + 1 + 4 + 4 + 1)
     tied = pythia_config("pythia-70m")
     tied.tie_word_embeddings = True
     assert shape_of_config(tied, "policy").above == 2 * 512
@@ -83,6 +87,7 @@ def test_needs_follow_the_settings(params: Params, pythia: Shape) -> None:
     assert training({"compute.dtype": "bfloat16"}) == pytest.approx(whole - weights, rel=0.01)
     fewer = training({"rlhf.trainable_layers": 2})
     assert whole - fewer > 3.5 * 4 * (pythia.parameters - pythia.trained(2))
+    assert training({"rlhf.lora_rank": 8}) < whole - 4 * 4 * pythia.parameters
     split = training({"rlhf.gradient_accumulation": 8})
     assert split < whole
     assert training({"compute.gradient_checkpointing": True}) < whole
@@ -138,7 +143,7 @@ def test_plans(
     def planned(free: float, changes: dict[str, Any] | None = None) -> str:
         monkeypatch.setattr(memory, "free_memory", lambda _: free)
         new = changed(asked, changes or {})
-        plan_policy_training("rlhf_train", new.rlhf, new.compute, project.prompts, None)
+        plan_policy_training("rlhf_train", new.rlhf, new.compute, project.prompts, None, STATES)
         return capsys.readouterr().out
 
     line = planned(100e9)
@@ -149,8 +154,8 @@ def test_plans(
     need = float(line.split()[3]) * 1e9
     assert "; it may not fit: set rlhf." in planned(0.9 * need)
     with pytest.raises(UserError, match=r"^rlhf_train needs about .* GB on cpu") as caught:
-        planned(0.6 * need)
-    assert "rlhf.trainable_layers 1" in str(caught.value)
+        planned(0.3 * need)
+    assert "rlhf.lora_rank 16" in str(caught.value)
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match=r"even with .* take a smaller model"):
         planned(1e6)
@@ -192,7 +197,7 @@ def test_memory_that_runs_out_is_the_plans_line_too(
 ) -> None:
     project = Project(tmp_path, policy_folder, 2048)
     monkeypatch.chdir(tmp_path)
-    plan_policy_training("rlhf_train", asked.rlhf, asked.compute, project.prompts, None)
+    plan_policy_training("rlhf_train", asked.rlhf, asked.compute, project.prompts, None, STATES)
     with pytest.raises(SystemExit) as caught, errors.one_line():
         torch.empty(10**15)
     assert caught.value.code == 2
@@ -220,7 +225,7 @@ def test_a_policy_too_large_for_the_machine_is_refused_before_training(
     policy_folder: Path, tmp_path: Path
 ) -> None:
     """Some ten seconds: the libraries are loaded in a process of their own."""
-    Project(tmp_path, policy_folder, 8192)
+    Project(tmp_path, policy_folder, 16384)
     shutil.copy(ROOT / "params.yaml", tmp_path)
     command = f"ulimit -v 8000000; exec {sys.executable} -m stages.rlhf_train"
     run = execute(tmp_path, "bash", "-c", command, check=False, PYTHONPATH=str(ROOT))
