@@ -132,6 +132,31 @@ def test_the_reward_rises(
     assert reward[-5:].mean() > reward[:5].mean() + 0.5
 
 
+def test_weights_beside_adapters_may_be_smaller_and_end_whole(
+    params: Params,
+    policy_folder: Path,
+    lora: Rlhf,
+    prompts: pd.DataFrame,
+    lengths: Score,
+    tmp_path: Path,
+) -> None:
+    """In bfloat16 while adapters are trained; merged there, most of these would be rounded away."""
+    compute = params.compute.model_copy(update={"dtype": "bfloat16"})
+    policy = load("policy", policy_folder, compute)
+    assert policy.module.dtype == torch.bfloat16
+    base = {name: value.float() for name, value in policy.module.state_dict().items()}
+    adapter = tmp_path / "adapter"
+    train_on_reward(
+        prompts, policy, lengths, lora, seed=0, curve=tmp_path / "curve.csv", adapter=adapter
+    )
+    merged = policy.module.state_dict()
+    assert {value.dtype for value in merged.values()} == {torch.float32}
+    changed = [name for name, value in merged.items() if not torch.equal(value, base[name])]
+    added = AutoPeftModelForCausalLM.from_pretrained(adapter).state_dict()
+    assert len(changed) == sum("lora_A" in name for name in added) > 0
+    assert all(not torch.equal(merged[name], merged[name].bfloat16().float()) for name in changed)
+
+
 def test_a_stopped_training_ends_as_one_that_was_not(
     params: Params,
     policy_folder: Path,
