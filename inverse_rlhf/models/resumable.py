@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from inverse_rlhf.errors import say
 from inverse_rlhf.files import remove
 from inverse_rlhf.resume import seal, sealed
 
@@ -105,6 +106,8 @@ def train(trainer: Resumable) -> float:
     with trainer.accelerator.main_process_first():
         last = _last(Path(trainer.args.output_dir))
     folder, facts = last or (None, {"seconds": 0.0})
+    if folder is not None and trainer.args.should_save:
+        say(f"training goes on after update {_step(folder)}, see {folder.parent}")
     trainer.add_callback(_Keeping(trainer, folder, facts["seconds"]))
     trainer.train(resume_from_checkpoint=str(folder) if folder else None)
     return float(facts["seconds"])

@@ -19,6 +19,7 @@ from inverse_rlhf.models.manifest import write_manifest
 from inverse_rlhf.models.resumable import Checkpoints
 from inverse_rlhf.params import Params, Rlhf
 from inverse_rlhf.policies.training import TRAINERS, Score, Trainers, train_on_reward
+from inverse_rlhf.policies.trl_fast import _AsEverywhere
 from tests.architectures import save_tiny
 from tests.policies import test_trl_fast as twins
 
@@ -117,6 +118,40 @@ def test_an_adapter_is_what_plain_libraries_load(
     trained = dict(policy.module.named_parameters())
     assert all(value.requires_grad for value in trained.values())
     assert trained.keys() == dict(base.module.named_parameters()).keys()
+
+
+def test_positions_are_those_of_tokens(
+    params: Params,
+    lora: Rlhf,
+    prompts: pd.DataFrame,
+    lengths: Score,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """GPT-2 takes the padding before a prompt for text, unless told; peft hides that it can be."""
+    reads: list[Any] = []
+    method = "_get_per_token_logps_and_entropies"
+    read = getattr(_AsEverywhere, method)
+
+    def seen(self: Any, model: Any, ids: Any, mask: Any, keep: int, *args: Any, **more: Any) -> Any:
+        found = read(self, model, ids, mask, keep, *args, **more)
+        reads.append((ids, mask.bool(), keep, found[0].detach()))
+        return found
+
+    monkeypatch.setattr(_AsEverywhere, method, seen)
+    folder = save_tiny("gpt2", tmp_path / "base")
+    compute = params.compute.model_copy(update={"fast": False})
+    policy, settings = load("policy", folder, compute), lora.model_copy(update={"steps": 1})
+    train_on_reward(prompts, policy, lengths, settings, seed=0, curve=tmp_path / "curve.csv")
+    base = load("policy", folder, compute).module
+    assert not all(mask[:, 0].all() for _, mask, *_ in reads)
+    for ids, masks, keep, logps in reads:
+        for row, shown, found in zip(ids, masks, logps, strict=True):
+            text, completion = row[shown], row[-keep:][shown[-keep:]]
+            with torch.no_grad():
+                alone = base(text[None]).logits[0, -len(completion) - 1 : -1].log_softmax(-1)
+            expected = alone.gather(1, completion[:, None])[:, 0]
+            torch.testing.assert_close(found[shown[-keep:]], expected, atol=1e-4, rtol=1e-4)
 
 
 def test_the_reward_rises(

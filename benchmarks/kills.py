@@ -1,0 +1,165 @@
+"""What kills cost: stages killed at random moments and run again, beside ones that were not.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.kills [SEED]
+
+Trains small models in a temporary folder: a base policy, RL, 20 runs of IRL by LoRA, re-RL. Each of
+these stages runs undisturbed, then once more with three SIGKILLs. Printed are the share of its work
+(updates of weights) that was done twice, and whether the outputs are the same bytes, but for times.
+"""
+
+from inverse_rlhf.stage import params_class, quieten, seed_everything
+
+import contextlib
+import hashlib
+import importlib
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import Trainer
+
+from inverse_rlhf import preset
+from inverse_rlhf.irl.network import RewardNetwork
+from inverse_rlhf.params import for_stage, load_params, read_yaml
+
+ROOT = Path(__file__).parent.parent
+DONE = Path("updates")
+"""A byte for each update that any process has begun."""
+_TIMES = ("seconds", "tokens_per_second")
+_SETTINGS: dict[str, Any] = {
+    "checkpoints": 30,
+    "data": {"comments": 2400},
+    "base_policy": {"scratch": {"epochs": 3}},
+    "rlhf": {"steps": 40},
+    "irl": {"runs": 10, "control_runs": 10, "trainable": "lora", "lora_rank": 4, "epochs": 3},
+}
+_STAGES = ("base_policy", "rlhf_train", "maxmargin_irl", "rerl_with_irl_rm")
+
+
+@dataclass(frozen=True)
+class Killed:
+    """A stage that was killed and run again.
+
+    Attributes:
+        updates: of the undisturbed run.
+        twice: the share of these that was done again.
+        same: whether both runs wrote the same.
+    """
+
+    updates: int
+    twice: float
+    same: bool
+
+
+def run(stage: str, *, killed_after: int | None = None) -> int:
+    """Run a stage of the working directory in a process of its own; the updates that it began.
+
+    Args:
+        killed_after: the updates after which it is killed, at some moment of the next.
+    """
+    DONE.write_bytes(b"")
+    child = os.fork()
+    if not child:
+        _work(stage)
+    if killed_after is not None:
+        while DONE.stat().st_size < killed_after:
+            time.sleep(0.001)
+        time.sleep(random.uniform(0, 0.05))
+        os.kill(child, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]
+    if status and killed_after is None:
+        raise RuntimeError(f"{stage} ended with {status}")
+    return DONE.stat().st_size
+
+
+def _work(stage: str) -> None:
+    """Do a stage's work and end the process."""
+    for kind, name in ((Trainer, "training_step"), (RewardNetwork, "rewards_of_rows")):
+        setattr(kind, name, _counted(getattr(kind, name)))
+    code = 1
+    with contextlib.suppress(BaseException):
+        params, main = load_params(), importlib.import_module(f"stages.{stage}").main
+        seed_everything(params.seed)
+        quieten()
+        main(for_stage(params, params_class(main)))
+        code = 0
+    os._exit(code)
+
+
+def _counted(step: Any) -> Any:
+    def counted(*args: Any, **settings: Any) -> Any:
+        with DONE.open("ab") as file:
+            file.write(b".")
+        return step(*args, **settings)
+
+    return counted
+
+
+def kill(stage: str, kills: int) -> Killed:
+    """Run a stage of the working directory undisturbed, and with kills at random moments."""
+    total = run(stage)
+    expected = _outputs(stage)
+    for path in (*expected, ".irl_runs"):
+        shutil.rmtree(path, ignore_errors=True)
+        Path(path).unlink(missing_ok=True)
+    places = sorted(random.sample(range(1, total), kills))
+    begun = [
+        run(stage, killed_after=place - before)
+        for before, place in zip([0, *places], places, strict=False)
+    ]
+    begun.append(run(stage))
+    return Killed(total, sum(begun) / total - 1, _outputs(stage) == expected)
+
+
+def _outputs(stage: str) -> dict[str, str]:
+    """Digests of what a stage has written, by paths, but for times."""
+    found = {}
+    for out in read_yaml(ROOT / "dvc.yaml")["stages"][stage]["outs"]:
+        for path in sorted(Path(out).rglob("*")) if Path(out).is_dir() else [Path(out)]:
+            content = path.read_bytes()
+            if out.endswith(".json"):
+                facts = json.loads(content)[stage]
+                content = json.dumps([(k, facts[k]) for k in facts if k not in _TIMES]).encode()
+            found[str(path)] = hashlib.sha256(content).hexdigest()
+    return found
+
+
+def prepare(name: str, settings: dict[str, Any], stages: Sequence[str]) -> None:
+    """Make the params of a preset with other settings in the working directory, and run stages."""
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    preset.write(read_yaml(ROOT / "presets" / f"{name}.yaml"), Path("params.yaml"))
+    preset.write(settings, Path("params.yaml"))
+    for stage in stages:
+        run(stage)
+
+
+def main() -> None:
+    """Measure and print."""
+    seed = int(sys.argv[1]) if sys.argv[1:] else 0
+    random.seed(seed)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        prepare("smoke", _SETTINGS, ["prepare_data"])
+        for stage in _STAGES:
+            if stage == "rlhf_train":
+                run("true_reward")
+            if stage == "maxmargin_irl":
+                run("generate_pairs")
+            found = kill(stage, 3)
+            print(
+                f"{stage}: {found.updates} updates, {100 * found.twice:.1f} % twice after 3 "
+                f"kills; outputs {'the same' if found.same else 'DIFFER'}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

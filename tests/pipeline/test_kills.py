@@ -1,0 +1,26 @@
+"""A stage whose process is killed and that is run again writes what an undisturbed one does."""
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmarks.kills import kill, prepare
+
+
+def test_rl(
+    policy_folder: Path, classifier_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    random.seed(0)
+    settings = {"data": {"comments": 600, "splits": {"rl": 40, "irl": 40, "test": 40}}}
+    settings["rlhf"] = {"steps": 10, "batch_size": 4, "max_new_tokens": 8}
+    prepare("smoke", settings, ["prepare_data"])
+    shutil.copytree(policy_folder, "models/base")
+    shutil.copytree(classifier_folder, "models/true_reward")
+    found = kill("rlhf_train", 2)
+    assert found.updates == 10
+    assert found.same
+    assert 0 < found.twice <= 0.4  # the update that is under way, and the one before it at most
+    assert list(Path(".resume/rlhf_train").iterdir()) == [Path(".resume/rlhf_train/lock")]
