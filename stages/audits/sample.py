@@ -4,21 +4,32 @@ from inverse_rlhf.audit_stage import run_audit_stage
 
 from pathlib import Path
 
-from inverse_rlhf.audit_params import AuditParams, entry
+from inverse_rlhf.audit_params import AuditParams, Policies, entry
 from inverse_rlhf.data.given_pairs import write_given_pairs
+from inverse_rlhf.params import Compute, Group, Pairs, Seed
 from inverse_rlhf.policies.two_policies import read_prompts_file, sample_pairs_of
 from inverse_rlhf.resume import unfinished
+
+
+class Asked(Group):
+    """What completions depend on, beside files."""
+
+    seed: Seed
+    compute: Compute
+    pairs: Pairs
+    policies: Policies
 
 
 def main(params: AuditParams, name: str) -> list[str]:
     source = entry(params.policies | params.hub_policies, name)
     prompts = read_prompts_file(Path(source.prompts), source.prompt_column)
-    with unfinished("audits/sample", params, [source.prompts, source.base, source.aligned]) as kept:
-        pairs = sample_pairs_of(
-            source, prompts, params.pairs, params.compute, seed=params.seed, unfinished=kept
-        )
-        write_given_pairs(pairs, f"audit/pairs/{name}.parquet", pairs.attrs["facts"])
-    return [", ".join(f"{key} {value}" for key, value in pairs.attrs["facts"].items())]
+    seed, compute, pairs = params.seed, params.compute, params.pairs
+    asked = Asked(seed=seed, compute=compute, pairs=pairs, policies=source)
+    with unfinished("audits/sample", asked, [source.prompts, source.base, source.aligned]) as kept:
+        found = sample_pairs_of(source, prompts, pairs, compute, seed=seed, unfinished=kept)
+        facts = found.attrs["facts"]
+        write_given_pairs(found, f"audit/pairs/{name}.parquet", facts)
+    return [", ".join(f"{key} {value}" for key, value in facts.items())]
 
 
 if __name__ == "__main__":
