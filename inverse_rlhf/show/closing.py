@@ -196,4 +196,5 @@ def report(rewards: dict[str, Any], low: str) -> list[str]:
         low: what a text of low true reward is called.
     """
     found = answer(rewards, low=low)
-    return [f"{found.verdict}: {found.sentence}", *found.why, "next: open metrics/report.html"]
+    verdict = "" if found.verdict == "nothing" else f"{found.verdict}: "  # it begins with the word
+    return [f"{verdict}{found.sentence}", *found.why, "next: open metrics/report.html"]
