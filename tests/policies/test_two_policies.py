@@ -209,9 +209,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     seen: list[list[int]] = []
     ratios = two_policies.log_ratios
 
-    def recorded(prompts: Any, *rest: Any) -> np.ndarray:
+    def recorded(prompts: Any, *rest: Any, **kept: Any) -> np.ndarray:
         seen.extend(prompts)
-        return ratios(prompts, *rest)
+        return ratios(prompts, *rest, **kept)
 
     monkeypatch.setattr(two_policies, "log_ratios", recorded)
     return seen
