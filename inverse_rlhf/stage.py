@@ -55,6 +55,7 @@ def run_stage(main: Main, *, models: bool = True, shared: bool = False) -> None:
     Args:
         models: whether it computes. Without that torch is not loaded, and no other params than its
             own are checked.
+        shared: whether several processes can share its work, see `processes`.
     """
     argparse.ArgumentParser(description=inspect.getdoc(inspect.getmodule(main))).parse_args()
 
@@ -92,7 +93,7 @@ def run_named(
     """Read params, say that it starts, work, and print the lines that `work` returns.
 
     Bad input and faults of the machine are one line, see `one_line`. Of several processes one
-    speaks; unless they share the work, they are refused.
+    speaks; unless the work is `shared`, they are refused.
     """
     die_with_parent()
     with one_line(), processes.one_voice():
