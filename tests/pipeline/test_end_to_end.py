@@ -229,7 +229,7 @@ def test_stale_lock_is_found_but_reports_may_be_newer(clone: Path, tmp_path: Pat
 
 
 def test_queue_of_two(clone: Path) -> None:
-    execute(clone, "dvc", "exp", "run", "--queue", "-S", "irl.lr=0.0006,0.0007")
+    execute(clone, "dvc", "exp", "run", "--queue", "-S", "evaluate.threshold=median,mixture")
     execute(clone, "dvc", "queue", "start", "-j", "2", threads="1")
     for _ in range(180):
         status = execute(clone, "dvc", "queue", "status").stdout
