@@ -26,7 +26,7 @@ class StageParams(Group):
 def main(params: StageParams) -> list[str]:
     group, compute = params.base_policy, params.compute
     comments = read_table("data/comments.parquet", COMMENTS)
-    plan_model("base_policy", group, compute, "policy", comments["text"])
+    plan_model("base_policy", group, compute, "policy", comments["text"].tolist())
     if group.source == "scratch":
         policy, facts = train_policy(comments, group.scratch, compute, seed=params.seed)
     else:

@@ -32,7 +32,7 @@ def main(params: StageParams) -> list[str]:
     comments = read_table("data/comments.parquet", COMMENTS)
     given = labelled(comments)
     trainable = given.loc[given["split"] == "train", "toxic"].nunique() == 2
-    plan_model("true_reward", group, compute, "classifier", comments["text"])
+    plan_model("true_reward", group, compute, "classifier", comments["text"].tolist())
     if group.source == "scratch":
         if not trainable:
             raise UserError(
