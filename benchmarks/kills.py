@@ -20,6 +20,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,13 +87,16 @@ def _work(stage: str) -> None:
     for kind, name in ((Trainer, "training_step"), (RewardNetwork, "rewards_of_rows")):
         setattr(kind, name, _counted(getattr(kind, name)))
     code = 1
-    with contextlib.suppress(BaseException):
+    try:
         params, main = load_params(), importlib.import_module(f"stages.{stage}").main
         seed_everything(params.seed)
         quieten()
         main(for_stage(params, params_class(main)))
         code = 0
-    os._exit(code)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
 
 
 def _counted(step: Any) -> Any:
