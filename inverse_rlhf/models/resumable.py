@@ -147,6 +147,8 @@ class _Keeping(TrainerCallback):
             if (state.epoch or 0) % 1:
                 kept = load_file(self.resumed / _EPOCH.format(rank=args.process_index))
                 torch.set_rng_state(kept["generator"])
+            else:  # the trainer does so only after this
+                self.trainer._load_rng_state(str(self.resumed))
             self.resumed = None
         self.generator = torch.get_rng_state()
 

@@ -81,7 +81,8 @@ def test_a_run_is_the_same_after_others(
 def test_plain_transformers_loads_the_reward(
     fit_in: Callable[..., FittedRewards], pairs: pd.DataFrame, lora: Irl, tmp_path: Path
 ) -> None:
-    fitted = fit_in("runs", lora)
+    settings = lora.model_copy(update={"runs": 2, "control_runs": 1, "epochs": 2, "lr": 2e-2})
+    fitted = fit_in("runs", settings)
     assert fitted.facts["valid_discrimination"]["fit"]["median"] > 0.9
     assert fitted.curve()["loss"].iloc[-1] < fitted.curve()["loss"].iloc[0]
     fitted.reward.save(tmp_path / "reward")

@@ -15,12 +15,12 @@ def test_rl(
     monkeypatch.chdir(tmp_path)
     random.seed(0)
     settings = {"data": {"comments": 600, "splits": {"rl": 40, "irl": 40, "test": 40}}}
-    settings["rlhf"] = {"steps": 10, "batch_size": 4, "max_new_tokens": 8}
+    settings["rlhf"] = {"steps": 8, "batch_size": 4, "max_new_tokens": 8}
     prepare("smoke", settings, ["prepare_data"])
     shutil.copytree(policy_folder, "models/base")
     shutil.copytree(classifier_folder, "models/true_reward")
-    found = kill("rlhf_train", 2)
-    assert found.updates == 10
+    found = kill("rlhf_train", 1)
+    assert found.updates == 8
     assert found.same
-    assert 0 < found.twice <= 0.4  # the update that is under way, and the one before it at most
+    assert 0 < found.twice <= 0.25  # the update that is under way, and the one before it at most
     assert list(Path(".resume/rlhf_train").iterdir()) == [Path(".resume/rlhf_train/lock")]

@@ -159,12 +159,12 @@ def test_the_reward_rises(
 ) -> None:
     with torch.no_grad():  # the head is frozen: a fresh one is too small to prefer any token
         policy.module.get_output_embeddings().weight.mul_(10)
-    update = {"steps": 20, "batch_size": 5, "generations": 8, "lr": 2e-2, "kl_coef": 0.05}
+    update = {"steps": 12, "batch_size": 5, "generations": 6, "lr": 3e-2, "kl_coef": 0.05}
     settings = lora.model_copy(update=update)
     curve = tmp_path / "curve.csv"
     train_on_reward(prompts, policy, lengths, settings, seed=0, curve=curve)
     reward = pd.read_csv(curve)["reward"]
-    assert reward[-5:].mean() > reward[:5].mean() + 0.5
+    assert reward[-3:].mean() > reward[:3].mean() + 0.5
 
 
 def test_a_stopped_training_ends_as_one_that_was_not(
