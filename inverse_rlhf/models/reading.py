@@ -154,8 +154,12 @@ def behind(
 
 
 def encode(texts: Sequence[str], model: Model) -> BatchEncoding:
-    """Token ids and attention masks, one list a text, cut to what the model can read."""
-    return with_masks(text_ids(texts, model.tokenizer, limit=model.max_tokens))
+    """Token ids and attention masks, one list a text, cut to what the model can read.
+
+    Processes that work together share the texts, and each has all of their tokens.
+    """
+    own = text_ids(processes.share(texts), model.tokenizer, limit=model.max_tokens)
+    return with_masks(processes.in_order(own))
 
 
 def with_masks(ids: Sequence[Sequence[int]], **columns: Sequence[int]) -> BatchEncoding:

@@ -208,8 +208,8 @@ def test_the_key_is_of_a_bodys_tokenizer(key_of: Callable[..., str], reward_netw
     assert key_of(other) != before
 
 
-# They check, write, describe or share out, and no reward depends on them.
-_NO_RESULT = {"params.py", "errors.py", "files.py", "parquet.py"} | {
+# They check, write, keep, describe or share out, and no reward depends on them.
+_NO_RESULT = {"params.py", "errors.py", "files.py", "parquet.py", "shards.py"} | {
     *(f"models/{name}.py" for name in ("causal", "manifest", "processes"))
 }
 # What irl/fit.py does before and after the fits themselves.
