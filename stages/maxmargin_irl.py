@@ -18,7 +18,10 @@ from inverse_rlhf.models.checkpoints import load
 from inverse_rlhf.models.plan import plan_fits
 from inverse_rlhf.params import Compute, Group, Irl, Parts, Seed
 from inverse_rlhf.parquet import write_table
+from inverse_rlhf.resume import unfinished
 from inverse_rlhf.show import closing
+
+POLICIES = ("models/base", "models/rlhf")
 
 
 class StageParams(Group):
@@ -38,9 +41,9 @@ def main(params: StageParams) -> list[str]:
     plan_fits(params.irl, params.compute, pairs, prompts, store)
     log_ratios = None
     if params.irl.needs_policies:
-        base = load("policy", Path("models/base"), params.compute)
-        aligned = load("policy", Path("models/rlhf"), params.compute)
-        log_ratios = pair_log_ratios(pairs[pairs["split"] == "irl"], aligned, base)
+        base, aligned = (load("policy", Path(path), params.compute) for path in POLICIES)
+        with unfinished("maxmargin_irl", params.compute, ["data/pairs.parquet", *POLICIES]) as kept:
+            log_ratios = pair_log_ratios(pairs[pairs["split"] == "irl"], aligned, base, kept=kept)
         del base, aligned  # the fits need their memory
     fitted = fit_rewards(
         pairs,

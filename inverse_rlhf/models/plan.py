@@ -391,7 +391,8 @@ def _reserve(
     if total > free:
         lowered = f"{' and '.join(yields or {})} will be lowered" if least <= free else ""
         line += f"; it may not fit: {lowered or _advice(need, params, free, options)}"
-    say(f"{stage}: {line}")
+    if processes.speaks():
+        say(f"{stage}: {line}")
     advise_on_memory(
         lambda: (
             f"{stage} was to need {_gb(total)} GB on {device}, of {_gb(free)} free: "
