@@ -1,6 +1,7 @@
 """A push that is verified leaves a remote complete, whatever `dvc push` takes for granted."""
 
 import hashlib
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,18 +13,28 @@ PUSH = (sys.executable, "-m", "inverse_rlhf.push")
 MAKE = "mkdir models; for i in 1 2 3; do echo $i > models/$i; done; echo one > table"
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder and a file that are pushed once."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    folder = tmp_path / "project"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder and a file that a stage has made."""
+    folder = tmp_path_factory.mktemp("made") / "project"
     folder.mkdir()
     execute(folder, "git", "init", "-q")
     execute(folder, "dvc", "init", "-q")
-    execute(folder, "dvc", "config", "core.site_cache_dir", str(tmp_path / "site"))
     execute(folder, "dvc", "stage", "add", "-q", "-n", "make", "-o", "models", "-o", "table", MAKE)
     execute(folder, "dvc", "repro", "-q")
-    execute(folder, "dvc", "remote", "add", "-q", "-d", "store", str(tmp_path / "store"))
+    execute(folder, "dvc", "remote", "add", "-q", "-d", "store", str(folder.parent / "store"))
+    return folder
+
+
+@pytest.fixture
+def project(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, pushed once."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    folder = tmp_path / "project"
+    shutil.copytree(made, folder, symlinks=True)
+    config = folder / ".dvc/config"
+    own = f"[core]\n    remote = store\n    site_cache_dir = {tmp_path / 'site'}\n"
+    config.write_text(f"{own}['remote \"store\"']\n    url = {tmp_path / 'store'}\n")
     execute(folder, "dvc", "push", "-q")
     return folder
 
