@@ -131,6 +131,9 @@ _MACHINE = {
     errno.ENOMEM: "the machine is out of memory: close other programs",
 }
 
+# Of torch.save, which says no more where a file cannot be written to its end.
+_CUT_SHORT = ("iostream error", "inline_container.cc")
+
 
 def _fault(error: BaseException) -> str | None:
     """What to say of a fault of the machine, or of input that is too large for it."""
@@ -154,6 +157,8 @@ def _number(error: BaseException, text: str) -> int:
     """The system's number of an error, also in the words of libraries written in Rust; else 0."""
     if isinstance(error, OSError):
         return error.errno or 0
+    if any(mark in text for mark in _CUT_SHORT):
+        return errno.ENOSPC
     found = re.search(r"\(os error (\d+)\)", text)
     return int(found[1]) if found else 0
 

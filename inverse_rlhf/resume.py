@@ -11,7 +11,6 @@ import functools
 import hashlib
 import inspect
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -70,9 +69,10 @@ def unfinished(stage: str, params: Group, inputs: Sequence[str]) -> Iterator[Pat
     Raises:
         UserError: another process is at work on the same.
     """
-    folder, key = KEPT / stage, processes.of_first(stage_key(stage, params, inputs))
-    with own_folder(folder, key) as own:
-        yield own
+    own = stage_key(stage, params, inputs) if processes.first() else ""
+    folder, key = KEPT / stage, processes.of_first(own)
+    with own_folder(folder, key) as kept:
+        yield kept
     if processes.first():
         with _opening(folder):
             _forget(folder / key)
@@ -86,16 +86,19 @@ def stage_key(stage: str, params: Group, inputs: Sequence[str]) -> str:
     code = {name: modules[name] for name in sorted(modules) if not name.startswith(_NO_RESULT)}
     code[f"stages/{stage}.py"] = _ROOT / "stages" / f"{stage}.py"
     cards = [torch.cuda.get_device_name(card) for card in range(torch.cuda.device_count())]
-    launched = os.environ.get("WORLD_SIZE", "1")
-    machine = (versions(), torch.get_num_threads(), cards, launched)
+    machine = (versions(), torch.get_num_threads(), cards, processes.engine())
     given = {name: path for source in inputs for name, path in _files(Path(source)).items()}
     return digest(repr((settings, machine)), files=code | given)
 
 
 def _files(source: Path) -> dict[str, Path]:
-    """A file, or all files of a folder, by their paths."""
+    """A file, or all files of a folder, by their paths; of an adapter also those of its base."""
     found = sorted(source.rglob("*")) if source.is_dir() else [source]
-    return {path.as_posix(): path for path in found if path.is_file()}
+    files = {path.as_posix(): path for path in found if path.is_file()}
+    base = read_json(source / "adapter_config.json").get("base_model_name_or_path")
+    if isinstance(base, str) and Path(base).is_dir() and Path(base) != source:
+        files |= _files(Path(base))
+    return files
 
 
 def digest(

@@ -33,6 +33,11 @@ def main(params: StageParams, kept: Path) -> list[str]:
     group, compute = params.base_policy, params.compute
     comments = read_table("data/comments.parquet", COMMENTS)
     plan_model("base_policy", group, compute, "policy", comments["text"].tolist())
+    # What later stages ask of this policy is checked here, before any training on it. These are
+    # settings of theirs: they can end this stage, and change nothing that it writes.
+    later = load_params()
+    if later.irl.body != "base":  # it is there already
+        check_body(later.irl, compute, Path("models/base"))
     if group.source == "scratch":
         policy, facts = train_policy(
             comments,
@@ -44,17 +49,15 @@ def main(params: StageParams, kept: Path) -> list[str]:
     else:
         policy = obtain("policy", group, compute, key="base_policy")
         facts = {"parameters": policy.module.num_parameters()}
-    # What later stages ask of this policy is checked here, before any training on it. These are
-    # settings of theirs: they can end this stage, and change nothing that it writes.
-    later = load_params()
     check_settings(policy, later)
     with atomic("models/base") as folder:
         keep(policy, group, folder, key="base_policy")
-        try:
-            check_body(later.irl, compute, folder)
-        except UserError as error:
-            source = f"base_policy.source: {group.source}"
-            raise UserError(str(error).replace(str(folder), source)) from None
+        if later.irl.body == "base":
+            try:
+                check_body(later.irl, compute, folder)
+            except UserError as error:
+                source = f"base_policy.source: {group.source}"
+                raise UserError(str(error).replace(str(folder), source)) from None
     write_json({"base_policy": facts}, "metrics/base_policy.json")
     return closing.base_policy(facts)
 

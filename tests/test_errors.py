@@ -64,6 +64,7 @@ def _endless() -> list[object]:
         (lambda: Path("/dev/null").mkdir(), "/dev/null: a file is where a folder is needed"),
         (lambda: Path("/proc").write_text(""), "/proc: a folder is where a file is needed"),
         (lambda: Path("/dev/full").write_text("x" * 10**6), "no space is left on the disk: free"),
+        (lambda: torch.save(torch.zeros(10**6), "/dev/full"), "no space is left on the disk: free"),
         (raising(OSError(errno.EDQUOT, "", "f")), "error: f: the disk quota is used up"),
         (raising(OSError(errno.EROFS, "", "f")), "error: f: the disk is read-only"),
         (raising(PermissionError(errno.EACCES, "", "f")), "error: f: permission is denied"),

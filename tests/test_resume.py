@@ -1,6 +1,7 @@
 """Unfinished work: kept for a run of the same, whole or not at all, and for one process."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -55,11 +56,19 @@ def test_what_a_result_depends_on_is_in_its_key(
     found.add(key())
     monkeypatch.setenv("WORLD_SIZE", "2")
     found.add(key())
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    found.add(key())
+    (tmp_path / "adapted").mkdir()
+    adapter = json.dumps({"base_model_name_or_path": str(tmp_path / "adapted")})
+    (tmp_path / "base/adapter_config.json").write_text(adapter)
+    found.add(key())
+    (tmp_path / "adapted/model.safetensors").write_text("of the model that it adapts")
+    found.add(key())
     monkeypatch.setattr(torch, "get_num_threads", lambda: 9)
     found.add(key())
     monkeypatch.setattr(resume, "versions", lambda: {"torch": "1.0"})
     found.add(key())
-    assert len(found) == 11
+    assert len(found) == 14
 
 
 @pytest.mark.parametrize(

@@ -145,11 +145,11 @@ def _checked(frame: pd.DataFrame, params: Data) -> pd.DataFrame:
     if params.prompt_column is not None:
         column = _column(frame, params.prompt_column, "data.prompt_column", source)
         prompt = _filled(column, where)
-        if all(map(str.startswith, text, prompt)):
+        if (again := sum(map(str.startswith, text, prompt))) > len(text) / 2:
             raise UserError(
-                f"data.text_column: every {params.text_column!r} in {printed(source)} begins with "
-                f"its {params.prompt_column!r}, which would stand there twice: name the column of "
-                "what follows it, or set data.prompt_column to null"
+                f"data.text_column: {again} of {len(text)} {params.text_column!r} in "
+                f"{printed(source)} begin with their {params.prompt_column!r}, which would stand "
+                "there twice: name the column of what follows it, or set data.prompt_column to null"
             )
         parts = {"text": prompt + " " + text, "prompt": prompt}
         text = parts["text"]

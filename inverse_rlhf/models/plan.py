@@ -372,7 +372,7 @@ def _reserve(
     device, found = device_of(params.compute), need(params)
     free, free_disk = memory.free_memory(device), shutil.disk_usage(Path()).free
     if device.type == "cpu":
-        free /= processes.count()
+        free /= processes.on_this_machine()
     total, least = (sum(part.values()) for part in (found, need(changed(params, yields or {}))))
     if least > OFF_BY * free:
         advice = _advice(need, changed(params, yields or {}), free, options)

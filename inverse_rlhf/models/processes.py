@@ -26,6 +26,7 @@ Value = TypeVar("Value")
 # one that hangs; one that works may be awaited for as long as a run of the reward takes.
 _LONGEST_WAIT = timedelta(hours=12)
 _HEADSTART = 60  # seconds for the first process to say what all of them have found
+_OF_MPI = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 _FAILED = "inverse_rlhf/failed"
 _LOST = ("closed by peer", "Connection reset", "gloo", "NCCL", "Broken pipe")
 
@@ -46,19 +47,56 @@ def launched() -> int:
     """How many processes the launcher has started; 1 without a launcher.
 
     Raises:
-        UserError: the environment says how many, but not which of them this is.
+        UserError: the environment says how many, but not which of them this is, or it is another
+            launcher's.
     """
     count = os.environ.get("WORLD_SIZE", "1")
     if not count.isdecimal() or int(count) < 1:
         raise UserError(f"WORLD_SIZE is {count!r}: it must be a number of processes, or unset")
+    advice = "start stages by torchrun or accelerate launch"
     if int(count) > 1:
-        lacking = [name for name in ("RANK", "LOCAL_RANK") if name not in os.environ]
-        if lacking:
+        for name in ("RANK", "LOCAL_RANK", "MASTER_PORT"):
+            value = os.environ.get(name)
+            if value is None or not value.isdecimal():
+                said = "is not set" if value is None else f"is {value!r}, no number"
+                raise UserError(
+                    f"WORLD_SIZE is {count}, but {name} {said}: {advice}, or unset WORLD_SIZE"
+                )
+        if "MASTER_ADDR" not in os.environ:
             raise UserError(
-                f"WORLD_SIZE is {count}, but {lacking[0]} is not set: start stages by torchrun or "
-                "accelerate launch, or unset WORLD_SIZE"
+                f"WORLD_SIZE is {count}, but MASTER_ADDR is not set: {advice}, or unset WORLD_SIZE"
             )
+    elif "WORLD_SIZE" not in os.environ:
+        for name in _OF_MPI:
+            if os.environ.get(name, "1") != "1":
+                raise UserError(f"{name} is {os.environ[name]}: {advice}, not by mpirun or srun")
     return int(count)
+
+
+def check_precision(bf16: bool) -> None:
+    """Refuse a precision of accelerate's configuration that is not the params'.
+
+    Args:
+        bf16: `compute.bf16`.
+
+    Raises:
+        UserError: it is another one, with which accelerate would train without a word.
+    """
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if asked not in ("no", "bf16" if bf16 else "no"):
+        raise UserError(
+            f"accelerate's configuration sets mixed_precision {asked}, but compute.bf16 is "
+            f"{str(bf16).lower()}: set it to no there, and bfloat16 by compute.bf16"
+        )
+
+
+def engine() -> list[tuple[str, str]]:
+    """What the launcher has set of how many processes there are and how they share weights."""
+    return sorted(
+        (name, value)
+        for name, value in os.environ.items()
+        if name == "WORLD_SIZE" or name.startswith(("ACCELERATE_USE_", "ACCELERATE_DEEP", "FSDP_"))
+    )
 
 
 def check_alone(stage: str) -> None:
@@ -141,6 +179,11 @@ def count() -> int:
 def together() -> bool:
     """Whether processes have joined, also while they work `apart`."""
     return _here.count > 1
+
+
+def on_this_machine() -> int:
+    """How many of them are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", count())) if count() > 1 else 1
 
 
 def local_rank() -> int:

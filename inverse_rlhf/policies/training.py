@@ -157,10 +157,12 @@ def train_on_reward(
         if processes.spread():
             _collect(trainer, module)
     if lora is not None:
+        # As it computes by itself: the trainer's autocast rounds, and would seem the merge's fault.
+        adapted = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
         if module.dtype != torch.float32:
             # There the little that an adapter adds to a weight may be lost.
-            trainer.model.to("cpu", torch.float32)
-        trained = merge_trained(trainer.model, "rlhf.lora_rank")
+            adapted.to("cpu", torch.float32)
+        trained = merge_trained(adapted, "rlhf.lora_rank")
         if params.lora_save == "adapter" and adapter is not None:
             trained.write(tokenizer, adapter, base=str(module.name_or_path))
     module.requires_grad_(True).eval()

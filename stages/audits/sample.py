@@ -25,7 +25,9 @@ def main(params: AuditParams, name: str) -> list[str]:
     prompts = read_prompts_file(Path(source.prompts), source.prompt_column)
     seed, compute, pairs = params.seed, params.compute, params.pairs
     asked = Asked(seed=seed, compute=compute, pairs=pairs, policies=source)
-    with unfinished("audits/sample", asked, [source.prompts, source.base, source.aligned]) as kept:
+    commits = f"audit/inputs/hub/{name}.json"  # there where they are of the hub
+    inputs = [source.prompts, source.base, source.aligned, commits]
+    with unfinished("audits/sample", asked, inputs) as kept:
         found = sample_pairs_of(source, prompts, pairs, compute, seed=seed, unfinished=kept)
         facts = found.attrs["facts"]
         write_given_pairs(found, f"audit/pairs/{name}.parquet", facts)

@@ -238,7 +238,7 @@ def test_prompts_of_their_own(params: Params, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="column 'prompt', row 2 is empty"):
         read_comments(data(params, **given), seed=0)
     csv(tmp_path / "a.csv", "prompt,answer,toxic\na,a b,1\nc,c d,0\n")
-    with pytest.raises(UserError, match=r"every 'answer' .* begins with its 'prompt'"):
+    with pytest.raises(UserError, match=r"2 of 2 'answer' .* begin with their 'prompt'"):
         read_comments(data(params, **given), seed=0)
 
 

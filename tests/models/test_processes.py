@@ -88,12 +88,21 @@ def test_one_process_speaks_and_all_end(tmp_path: Path, how: str, said: str, tol
     assert (result.stdout, _own(result.stderr)) == (said, told)
 
 
+LAUNCHED = {
+    "WORLD_SIZE": "2",
+    "RANK": "0",
+    "LOCAL_RANK": "0",
+    "MASTER_ADDR": "localhost",
+    "MASTER_PORT": "29500",
+}
+
+
 def test_a_stage_that_cannot_share_refuses_several(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(stage, "die_with_parent", lambda: None)
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", SimpleNamespace(name="stages.toy"))
-    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}.items():
+    for name, value in LAUNCHED.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit, match="2"):
         stage.run_named("toy", dict, lambda _: [])
@@ -109,16 +118,33 @@ def test_a_stage_that_cannot_share_refuses_several(
         ({"WORLD_SIZE": "two"}, "WORLD_SIZE is 'two': it must be a number of processes, or unset"),
         ({"WORLD_SIZE": "0"}, "WORLD_SIZE is '0': it must be"),
         ({"WORLD_SIZE": "2"}, "WORLD_SIZE is 2, but RANK is not set: start stages by torchrun or"),
+        (LAUNCHED | {"RANK": "zero"}, "WORLD_SIZE is 2, but RANK is 'zero', no number: start"),
+        (
+            {name: value for name, value in LAUNCHED.items() if name != "MASTER_ADDR"},
+            "WORLD_SIZE is 2, but MASTER_ADDR is not set: start",
+        ),
+        ({"OMPI_COMM_WORLD_SIZE": "4"}, "OMPI_COMM_WORLD_SIZE is 4: start stages by torchrun or"),
     ],
 )
 def test_what_a_launcher_has_to_say(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str
 ) -> None:
-    monkeypatch.delenv("RANK", raising=False)
+    for name in LAUNCHED:
+        monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=re.escape(message)):
         processes.launched()
+
+
+def test_another_precision_than_the_params_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    processes.check_precision(True)
+    with pytest.raises(UserError, match=r"sets mixed_precision bf16, but compute\.bf16 is false"):
+        processes.check_precision(False)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    processes.check_precision(True)
+    processes.check_precision(False)
 
 
 @pytest.fixture
@@ -128,6 +154,8 @@ def two(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "2")
     for name in ("RANK", "LOCAL_RANK"):
         monkeypatch.setenv(name, "1")
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, LAUNCHED[name])
 
 
 @pytest.fixture

@@ -192,6 +192,24 @@ def test_weights_beside_adapters_may_be_smaller_and_end_whole(
     assert all(not torch.equal(merged[name], merged[name].bfloat16().float()) for name in changed)
 
 
+def test_under_autocast_it_is_merged_as_well(
+    params: Params,
+    policy_folder: Path,
+    lora: Rlhf,
+    prompts: pd.DataFrame,
+    lengths: Score,
+    tmp_path: Path,
+) -> None:
+    """What the merge is compared with is not rounded as the trainer's model is."""
+    compute = params.compute.model_copy(update={"bf16": True})
+    policy = load("policy", policy_folder, compute)
+    before = {name: value.clone() for name, value in policy.module.state_dict().items()}
+    train_on_reward(prompts, policy, lengths, lora, seed=0, curve=tmp_path / "curve.csv")
+    after = policy.module.state_dict()
+    assert after.keys() == before.keys()
+    assert any(not torch.equal(value, before[name]) for name, value in after.items())
+
+
 def test_a_stopped_training_ends_as_one_that_was_not(
     params: Params,
     policy_folder: Path,
