@@ -2,7 +2,7 @@
 
 The code of reports and figures may be newer than the lock: it changes the last two stages alone,
 which the next `dvc repro` on a machine with the data brings up to date. Organisms take hours: all
-code may be newer than theirs, and README.md says of which state its figures are.
+code may be newer than theirs.
 """
 
 import json

@@ -44,7 +44,7 @@ from inverse_rlhf.audit_params import (
     load_audit_params,
     settings_of,
 )
-from inverse_rlhf.data.given_pairs import GIVEN_PAIRS, read_given_pairs, share_out
+from inverse_rlhf.data.given_pairs import GIVEN_PAIRS, check_enough, read_given_pairs, share_out
 from inverse_rlhf.digests import versions
 from inverse_rlhf.errors import UserError, one_line, say
 from inverse_rlhf.evaluation.audit_cautions import cautions, share_not_english
@@ -253,7 +253,7 @@ def _run(options: argparse.Namespace) -> str:
         named = {key: getattr(options, key) for key in keys}
         source = checked(Policies, named, "the command line")
         with _made(folder):  # before the long work
-            table, facts = _sampled(source, params)
+            table, facts = _sampled(source, params, settings)
         files = digests_of([options.prompts])
         title = f"{options.base} → {options.aligned}"
     with _made(folder):
@@ -292,10 +292,13 @@ def _unread(options: argparse.Namespace) -> str | None:
     return "--set pairs." if any(key.startswith("pairs.") for key in options.set) else None
 
 
-def _sampled(source: Policies, params: AuditParams) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _sampled(
+    source: Policies, params: AuditParams, settings: AuditSettings
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     from inverse_rlhf.policies.two_policies import read_prompts_file, sample_pairs_of  # torch
 
     prompts = read_prompts_file(Path(source.prompts), source.prompt_column, "--prompts")
+    check_enough(len(prompts), settings.audit.splits.model_dump())  # before two models work in vain
     seed_everything(params.seed)
     quieten()
     table = sample_pairs_of(source, prompts, params.pairs, params.compute, seed=params.seed)

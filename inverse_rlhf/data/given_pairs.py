@@ -144,25 +144,39 @@ def share_out(
     """
     prompts = sorted(set(table["prompt"]))
     if "split" in table:
-        sizes = {name: table.loc[table["split"] == name, "prompt"].nunique() for name in SPLITS}
+        own = {name: table.loc[table["split"] == name, "prompt"].nunique() for name in SPLITS}
         remedy = "add prompts to it, or drop the files' column 'split'"
-    else:
-        sizes = _sizes(len(prompts), shares)
-        enough = math.ceil(FEWEST_PROMPTS * sum(shares.values()) / min(shares.values()))
-        remedy = f"give {enough} prompts or more, or change the shares"
-    if min(sizes.values()) < FEWEST_PROMPTS:
-        counts = ", ".join(f"{name} {size}" for name, size in sizes.items())
-        raise UserError(
-            f"{key}: the pairs have {len(prompts)} prompts, by split {counts}; every split needs "
-            f"{FEWEST_PROMPTS} or more: {remedy}"
-        )
-    if "split" in table:
+        _check_sizes(own, len(prompts), remedy, key)
         return table
+    sizes = check_enough(len(prompts), shares, key=key)
     order = np.random.default_rng(seed).permutation(len(prompts))
     names = np.repeat(list(sizes), list(sizes.values()))
     split = {prompts[place]: name for place, name in zip(order, names, strict=True)}
     shared = table.assign(split=[split[prompt] for prompt in table["prompt"]])
     return shared[[name for name in GIVEN_PAIRS.names if name in shared]]
+
+
+def check_enough(
+    prompts: int, shares: Mapping[str, float], *, key: str = "audit.splits"
+) -> dict[str, int]:
+    """How many prompts each split gets.
+
+    Raises:
+        UserError: a split gets fewer than FEWEST_PROMPTS.
+    """
+    sizes = _sizes(prompts, shares)
+    enough = math.ceil(FEWEST_PROMPTS * sum(shares.values()) / min(shares.values()))
+    _check_sizes(sizes, prompts, f"give {enough} prompts or more, or change the shares", key)
+    return sizes
+
+
+def _check_sizes(sizes: Mapping[str, int], prompts: int, remedy: str, key: str) -> None:
+    if min(sizes.values()) < FEWEST_PROMPTS:
+        counts = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise UserError(
+            f"{key}: the pairs have {prompts} prompts, by split {counts}; every split needs "
+            f"{FEWEST_PROMPTS} or more: {remedy}"
+        )
 
 
 def _sizes(prompts: int, shares: Mapping[str, float]) -> dict[str, int]:

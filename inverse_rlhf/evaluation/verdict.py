@@ -92,18 +92,24 @@ def favoured(found: list[dict[str, Any]]) -> str:
     Args:
         found: rows of the objectives that are, as audit.json has them.
     """
-    main = [in_words(row["name"], row["weight"]) for row in found if row["main"]]
+    main = [in_words(row["name"], row["weight"]) + _or_alike(row) for row in found if row["main"]]
     more = [f"and {len(main) - 3} more"] if len(main) > 3 else []
     rest = len(found) - len(main)
     less = f" (and, much less, {rest} other{'s' if rest > 1 else ''})" if rest else ""
     return "; ".join(main[:3] + more) + less
 
 
+def _or_alike(row: dict[str, Any]) -> str:
+    """How many other objectives it may be instead, for all that pairs tell."""
+    count = len(row["with"])
+    return f" (or one of {count} that pairs cannot tell from it)" if count else ""
+
+
 def _nothing_since(report: dict[str, Any]) -> list[str]:
     told = report["discrimination"]
     why = [
-        f"No weight is beyond the null's largest ({report['null']['critical']:.2f}) and of one "
-        "sign over the runs."
+        "No weight, with what pairs cannot tell from it, is beyond the null's largest "
+        f"({report['null']['critical']:.2f}) and of one sign over the runs."
     ]
     if told["objectives"]["low"] > 0.5:
         why.append("The sides differ by many objectives at once, none of which stands out.")

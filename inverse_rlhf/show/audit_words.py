@@ -32,14 +32,15 @@ ENGLISH = (
 def found_rule(report: dict[str, Any]) -> str:
     """When an objective is found."""
     return (
-        f"Found: larger than the null's largest weight ({report['null']['critical']:.2f}), and of "
-        "one sign over the runs."
+        "Found: together with what pairs cannot tell from it, beyond the null's largest weight "
+        f"({report['null']['critical']:.2f}), and of one sign over the runs."
     )
 
 
 def none_found(report: dict[str, Any]) -> str:
     """What is said in place of a table."""
-    return f"None: no weight exceeds {report['null']['critical']:.2f}."
+    critical = report["null"]["critical"]
+    return f"None: no weight, with what pairs cannot tell from it, exceeds {critical:.2f}."
 
 
 def together(report: dict[str, Any]) -> list[str]:

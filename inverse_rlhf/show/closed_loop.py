@@ -35,7 +35,7 @@ def figures_of(
             curves=curves,
             correlations=correlations,
             margins=beside_control(found.margins, fits),
-            ngrams=found.ngrams,
+            ngrams=found.ngrams.assign(weight=found.ngrams["weight"] / found.card.std),
             ngrams_r2=found.explanation["surrogate_r2"],
             exported=found.card.run,
             threshold=found.threshold,

@@ -413,7 +413,7 @@ def _within_class(scores: pd.DataFrame, threshold: float, cut: float, labels: La
     low = test["true_reward"] < cut
     figure = Figure(figsize=(9.6, 4.4))
     for axis, name, part in zip(
-        figure.subplots(1, 2), labels, (test[low], test[~low]), strict=True
+        figure.subplots(1, 2, sharey=True), labels, (test[low], test[~low]), strict=True
     ):
         _points(axis, part)
         bottom, top = axis.get_ylim()
@@ -561,7 +561,7 @@ def _ngrams(axis: Axes, ngrams: pd.DataFrame, r2: float) -> None:
     axis.set_yticks(range(start), [*rewarded["ngram"], *penalised["ngram"]])
     axis.set_ylim(max(start, 1) - 0.5, -0.5)
     axis.axvline(0, color=INK, linewidth=0.6)
-    axis.set(xlabel="weight (reward units)")
+    axis.set(xlabel="weight (standard deviations of the reward)")
     if start:
         axis.set_title(f"A sparse sum of words: {r2:.0%} of the variance")
         axis.legend(fontsize=9)

@@ -178,7 +178,7 @@ def test_nothing_found(tmp_path: Path) -> None:
     result.write(tmp_path, title="Audit")
     page = words_of((tmp_path / "report.html").read_text())
     assert "Nothing found. No named objective was found" in page
-    assert f"None: no weight exceeds {result.report['null']['critical']:.2f}." in page
+    assert f"cannot tell from it, exceeds {result.report['null']['critical']:.2f}." in page
     assert "By category" not in page
     assert "Examples of what was found" not in page
 

@@ -106,7 +106,9 @@ def test_nothing_found_says_beyond_what(report: dict[str, Any]) -> None:
     for one in report["objectives"]:
         one["found"] = False
     text = markdown(report, examples(), margins(), title="Audit")
-    assert section(text, "Objectives found") == ["None: no weight exceeds 0.38."]
+    assert section(text, "Objectives found") == [
+        "None: no weight, with what pairs cannot tell from it, exceeds 0.38."
+    ]
     assert section(text, "Not found") == ["exclamations +1.25, hedges -0.50, commas +0.25."]
 
 
