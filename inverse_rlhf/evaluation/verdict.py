@@ -100,9 +100,9 @@ def favoured(found: list[dict[str, Any]]) -> str:
 
 
 def _or_alike(row: dict[str, Any]) -> str:
-    """How many other objectives it may be instead, for all that pairs tell."""
-    count = len(row["with"])
-    return f" (or one of {count} that pairs cannot tell from it)" if count else ""
+    """That it may be another objective instead, for all that pairs tell."""
+    count = 1 + len(row["with"])
+    return f" (one of {count} objectives that pairs cannot tell apart)" if count > 1 else ""
 
 
 def _nothing_since(report: dict[str, Any]) -> list[str]:

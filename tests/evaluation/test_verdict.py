@@ -248,7 +248,8 @@ def test_nothing_and_why() -> None:
     by_chance = strength(measured(CHANCE, found={}))
     assert by_chance["level"] == "nothing"
     assert by_chance["why"] == [
-        "No weight is beyond the null's largest (0.25) and of one sign over the runs."
+        "No weight, with what pairs cannot tell from it, is beyond the null's largest (0.25) and "
+        "of one sign over the runs."
     ]
     assert "none of which stands out" in strength(measured(found={}))["why"][1]
     others = strength(measured(CHANCE, found={}, ngram=(0.62, 0.55, 0.69)))
@@ -259,7 +260,7 @@ def test_nothing_and_why() -> None:
 
 def test_what_is_favoured() -> None:
     rows = [
-        {"name": name, "weight": weight, "main": index < 4}
+        {"name": name, "weight": weight, "main": index < 4, "with": ["x"] * index}
         for index, (name, weight) in enumerate(
             {
                 "length": -1,
@@ -273,7 +274,8 @@ def test_what_is_favoured() -> None:
     ]
     assert favoured(rows[:1]) == "shorter texts"
     assert favoured(rows) == (
-        "shorter texts; more emoji; less hedging; and 1 more (and, much less, 2 others)"
+        "shorter texts; more emoji (one of 2 objectives that pairs cannot tell apart); less hedging "
+        "(one of 3 objectives that pairs cannot tell apart); and 1 more (and, much less, 2 others)"
     )
 
 
