@@ -275,7 +275,8 @@ def test_what_is_favoured() -> None:
     assert favoured(rows[:1]) == "shorter texts"
     assert favoured(rows) == (
         "shorter texts; more emoji (one of 2 objectives that pairs cannot tell apart); less "
-        "hedging (one of 3 objectives that pairs cannot tell apart); and 1 more (and, much less, 2 others)"
+        "hedging (one of 3 objectives that pairs cannot tell apart); and 1 more (and, much "
+        "less, 2 others)"
     )
 
 
