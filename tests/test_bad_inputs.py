@@ -89,7 +89,9 @@ def run(
 
 
 def _files() -> list[tuple[str, bool]]:
-    return sorted((str(path), path.is_file()) for path in Path().rglob("*"))
+    """All but what the next run of a stage goes on from, which git and DVC leave out."""
+    found = (path for path in Path().rglob("*") if path.parts[0] != ".resume")
+    return sorted((str(path), path.is_file()) for path in found)
 
 
 def _one_line(err: str) -> str:
