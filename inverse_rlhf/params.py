@@ -71,6 +71,7 @@ Loss = Annotated[str, in_registry("irl.losses", "LOSSES")]
 Threshold = Annotated[str, in_registry("rewards.thresholds", "THRESHOLDS")]
 Feature = Annotated[str, in_registry("features.text", "TEXT_FEATURES", "hidden_state")]
 Part = Annotated[str, in_registry("features.text", "NAMED", "toxicity")]
+Pooling = Literal["last", "mean"]
 # Upper bounds are far above any real use: beyond them a run would never end, or fit no memory.
 _ROWS = 1_000_000_000
 _RUNS = 10_000
@@ -423,7 +424,7 @@ class Irl(Body):
     ]
     features: Annotated[list[Feature], Field(min_length=1)]
     blocks: Blocks
-    pooling: Literal["last", "mean"]
+    pooling: Pooling
     ngram: NGram
     solver: Literal["adam", "exact"]
     loss: Loss

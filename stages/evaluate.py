@@ -34,7 +34,8 @@ from inverse_rlhf.params import Compute, Group, Pairs, Parts, Reports, RewardSum
 from inverse_rlhf.parquet import read_table, write_table
 from inverse_rlhf.resume import resumed
 from inverse_rlhf.rewards.card import RewardCard
-from inverse_rlhf.rewards.recovered import load_irl_reward, read_card
+from inverse_rlhf.rewards.reading import read_card
+from inverse_rlhf.rewards.recovered import load_irl_reward
 from inverse_rlhf.show import closing
 
 POLICIES = {

@@ -6,6 +6,7 @@ It reads tables and no model, so that another look costs seconds.
 from inverse_rlhf.stage import run_stage
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -21,10 +22,22 @@ from inverse_rlhf.evaluation.tables import (
 )
 from inverse_rlhf.files import read_json, read_report, write_csv
 from inverse_rlhf.irl.tables import IRL_RUNS, IRL_SCORES
-from inverse_rlhf.params import Params
+from inverse_rlhf.params import (
+    Compute,
+    Data,
+    Evaluate,
+    Group,
+    Natural,
+    Pairs,
+    Parts,
+    Pretrained,
+    Rlhf,
+    Seed,
+    TrueReward,
+)
 from inverse_rlhf.parquet import read_table
 from inverse_rlhf.rewards.card import RewardCard
-from inverse_rlhf.rewards.recovered import read_card
+from inverse_rlhf.rewards.reading import read_card
 from inverse_rlhf.show import closing
 from inverse_rlhf.show.closed_loop import curves_of, figures_of
 from inverse_rlhf.show.drawing import write_figures
@@ -41,10 +54,26 @@ DIGESTS = (
 """What `evaluate` read, whose digests the report gives."""
 
 
-def main(params: Params) -> list[str]:
+class StageParams(Group):
+    """The params of this stage: all, since the report gives them."""
+
+    seed: Seed
+    checkpoints: Natural
+    compute: Compute
+    data: Data
+    parts: Parts
+    base_policy: Pretrained
+    true_reward: TrueReward
+    rlhf: Rlhf
+    pairs: Pairs
+    irl: dict[str, Any]  # as it stands: it takes torch to check its losses, as earlier stages have
+    evaluate: Evaluate
+
+
+def main(params: StageParams) -> list[str]:
     # read
     found = Results(
-        asked=params.model_dump(),  # the report gives all of them
+        asked=params.model_dump(),
         planted=params.true_reward.planted,
         rewards=read_report("metrics/reward.json"),
         policies=read_report("metrics/policies.json"),
@@ -76,4 +105,4 @@ def main(params: Params) -> list[str]:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, models=False)

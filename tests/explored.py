@@ -24,8 +24,9 @@ from inverse_rlhf.explore.answers import Subject
 from inverse_rlhf.explore.server import Explorer
 from inverse_rlhf.features.hidden_state import hidden_states
 from inverse_rlhf.irl.problem import all_texts
+from inverse_rlhf.irl.rows import runs_table, scores_table
 from inverse_rlhf.irl.runs import Fit, Run
-from inverse_rlhf.irl.tables import IRL_RUNS, IRL_SCORES, describe, runs_table, scores_table
+from inverse_rlhf.irl.tables import IRL_RUNS, IRL_SCORES, describe
 from inverse_rlhf.models.checkpoints import Model, load
 from inverse_rlhf.params import Params
 from inverse_rlhf.parquet import write_table

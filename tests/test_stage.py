@@ -185,6 +185,32 @@ def test_a_stage_of_its_own_prints_one_line_and_reports_nothing(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
+WITHOUT_TORCH = """
+import runpy, sys
+sys.argv[1:] = []
+try:
+    runpy.run_module("stages.report", run_name="__main__", alter_sys=True)
+finally:
+    print({"torch", "transformers"} & set(sys.modules))
+"""
+
+
+def test_another_look_at_the_report_needs_no_torch(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: metrics/reward.json ")
+    assert result.stdout.splitlines() == ["report: started", "set()"]
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_no_library_is_imported_before_that_is_settled(name: str) -> None:
     lines = (ROOT / "stages" / f"{name}.py").read_text().splitlines()

@@ -38,6 +38,8 @@ PAIRS = table_schema(
     ("split", CATEGORY),
 )
 """Completions with their tokens as they were sampled, see `sample_completions`."""
+KEYS = ["split", "source", "prompt_id", "sample"]
+"""Of a completion, in tables of several policies'."""
 
 _SIDES = ("base", "aligned")
 

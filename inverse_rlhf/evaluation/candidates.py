@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from inverse_rlhf.data.tables import completions_of
+from inverse_rlhf.data.tables import KEYS, completions_of
 from inverse_rlhf.features.words import words
 from inverse_rlhf.measures.against_truth import METRICS, Truth, compare
 from inverse_rlhf.measures.intervals import bootstrap_runs
-from inverse_rlhf.policies.likelihood import KEYS
 from inverse_rlhf.rewards.thresholds import THRESHOLDS
 
 BOTH = ["base", "aligned"]

@@ -32,7 +32,8 @@ from inverse_rlhf.parquet import read_table
 from inverse_rlhf.policies.sampling import sample_completions
 from inverse_rlhf.rewards.card import RewardCard
 from inverse_rlhf.rewards.classifier import ClassifierReward
-from inverse_rlhf.rewards.recovered import load_irl_reward, read_card
+from inverse_rlhf.rewards.reading import read_card
+from inverse_rlhf.rewards.recovered import load_irl_reward
 from inverse_rlhf.rewards.true_reward import combined
 from inverse_rlhf.show.page import interval, number
 

@@ -5,7 +5,6 @@ mark that stands behind every text: for encoders the mean is the usual choice.
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -15,8 +14,7 @@ from transformers import BatchEncoding, PreTrainedModel
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.models.reading import encode, map_texts, token_counts
-
-Pooling = Literal["last", "mean"]
+from inverse_rlhf.params import Pooling
 
 
 def pooled_hidden_state(

@@ -15,7 +15,8 @@ from inverse_rlhf.irl.store import RunStore
 from inverse_rlhf.irl.tables import describe
 from inverse_rlhf.rewards.card import RewardCard
 from inverse_rlhf.rewards.model_card import model_card
-from inverse_rlhf.rewards.recovered import BodyKind, IrlReward
+from inverse_rlhf.rewards.reading import BodyKind
+from inverse_rlhf.rewards.recovered import IrlReward
 
 State = dict[str, torch.Tensor]
 # A reward from trained weights of one run, or a weighted sum of several, and its card.

@@ -24,9 +24,10 @@ from inverse_rlhf.irl.losses import LOSSES
 from inverse_rlhf.irl.network import Pairs, RewardNetwork
 from inverse_rlhf.irl.outliers import flag_outliers, outlier_report
 from inverse_rlhf.irl.problem import Problem, all_texts, check_pairs
+from inverse_rlhf.irl.rows import runs_table, scores_table
 from inverse_rlhf.irl.runs import Fit, Run, plan_runs
 from inverse_rlhf.irl.store import RunStore, open_store
-from inverse_rlhf.irl.tables import OUTLIERS, runs_table, scores_table
+from inverse_rlhf.irl.tables import OUTLIERS
 from inverse_rlhf.models import processes
 from inverse_rlhf.models.blocks import keep_bottom_blocks
 from inverse_rlhf.models.checkpoints import Model

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from inverse_rlhf.data.tables import completions_of, pair_rows
+from inverse_rlhf.data.tables import KEYS, completions_of, pair_rows
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.models.checkpoints import Model
-from inverse_rlhf.policies.likelihood import KEYS, likelihood_table
+from inverse_rlhf.policies.likelihood import likelihood_table
 
 
 def pair_log_ratios(

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from transformers import BatchEncoding
 
+from inverse_rlhf.data.tables import KEYS
 from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.models.reading import map_texts, prompt_ids, with_masks
 from inverse_rlhf.shards import Shards
@@ -17,7 +18,6 @@ LOGITS = 2**27
 """Of a policy held at a time, half a GB in float32; more where one text has more."""
 AT_ONCE = 2**24
 """Compared at a time."""
-KEYS = ["split", "source", "prompt_id", "sample"]
 
 
 def likelihood_table(

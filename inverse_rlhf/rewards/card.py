@@ -2,7 +2,7 @@
 
 from pydantic import ConfigDict
 
-from inverse_rlhf.rewards.recovered import Reading
+from inverse_rlhf.rewards.reading import Reading
 
 
 class RewardCard(Reading):

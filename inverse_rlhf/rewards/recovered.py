@@ -9,20 +9,17 @@ beside it.
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import BatchEncoding
 
-from inverse_rlhf.errors import UserError, first_line
+from inverse_rlhf.errors import UserError
 from inverse_rlhf.features.hidden_state import (
-    Pooling,
     hidden_size,
     pooled_hidden_state,
     scalar_head,
@@ -34,8 +31,8 @@ from inverse_rlhf.models.reading import encode, map_texts
 from inverse_rlhf.params import Compute
 from inverse_rlhf.rewards.linear_text import LinearTextReward
 from inverse_rlhf.rewards.portable import write_body, write_classifier
+from inverse_rlhf.rewards.reading import Reading, read_card
 
-BodyKind = Literal["sequence_classifier", "body", "none"]
 _HEAD = "head.safetensors"
 _ANYWHERE = Compute(
     device="auto",
@@ -45,30 +42,6 @@ _ANYWHERE = Compute(
     batch_size=32,
     fast=False,
 )
-
-
-class Reading(BaseModel):
-    """What reward.json says of how a recovered reward is read; the rest of it is `RewardCard`'s.
-
-    Attributes:
-        features: what the reward reads.
-        body: sequence_classifier: the folder's transformer has the head as its output layer and is
-            the whole reward, body: the head is in head.safetensors beside it, none: there is no
-            transformer.
-        pooling: where it reads hidden states: at the last token, or their mean over the tokens.
-        mean, std: of the reward on the texts it was fitted on; re-RL uses (score - mean) / std.
-    """
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    features: list[str]
-    body: BodyKind = "sequence_classifier"
-    pooling: Pooling
-    mean: float
-    std: float
-
-
-Card = TypeVar("Card", bound=Reading)
 
 
 class IrlReward:
@@ -185,17 +158,3 @@ def _read_head(path: Path, body: Model) -> Float[Tensor, "1 hidden"]:
     if weight.shape != (1, hidden_size(body)):
         raise UserError(f"{path} is no recovered reward: {_HEAD} is not of its body's size")
     return weight.to(body.device)
-
-
-def read_card(path: Path, kind: type[Card]) -> Card:
-    """What reward.json in a recovered reward's folder says.
-
-    Raises:
-        UserError: there is no valid reward.json.
-    """
-    try:
-        return kind.model_validate_json((path / "reward.json").read_text(encoding="utf-8"))
-    except (OSError, ValidationError) as error:
-        raise UserError(
-            f"{path} is no recovered reward: reward.json: {first_line(error)}"
-        ) from None

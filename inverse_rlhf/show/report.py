@@ -1,6 +1,5 @@
 """The report of the closed loop: what was recovered, how sure that is, and how it was made."""
 
-import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from ruamel.yaml import YAML
 from inverse_rlhf.evaluation.answer import CONTROLS, answer, figure_of
 from inverse_rlhf.evaluation.occlusion import pieces
 from inverse_rlhf.evaluation.shown import Shown, choose
+from inverse_rlhf.files import digest_of
 from inverse_rlhf.rewards.card import RewardCard
 from inverse_rlhf.rewards.thresholds import THRESHOLDS
 from inverse_rlhf.show.cautions import cautions
@@ -145,7 +145,7 @@ def write_report(
         texts=_texts(found, choose(found.scores, found.disagreements, found.margins)),
         params=_yaml(asked),
         versions=versions,
-        data={name: _sha256(Path(name)) for name in data},
+        data={name: digest_of(Path(name)) for name in data},
     )
 
 
@@ -468,8 +468,3 @@ def _yaml(content: dict[str, Any]) -> str:
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.dump(content, text)
     return text.getvalue()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

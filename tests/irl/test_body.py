@@ -17,7 +17,8 @@ from inverse_rlhf.models.checkpoints import Model, load
 from inverse_rlhf.models.reading import token_counts
 from inverse_rlhf.params import Irl, Params
 from inverse_rlhf.rewards.card import RewardCard
-from inverse_rlhf.rewards.recovered import load_irl_reward, read_card
+from inverse_rlhf.rewards.reading import read_card
+from inverse_rlhf.rewards.recovered import load_irl_reward
 
 TEXTS = ["You are a fool, please go.", "What a lovely, good map!", "the map and the list", "Please"]
 

@@ -12,7 +12,8 @@ from inverse_rlhf.irl.fit import FittedRewards
 from inverse_rlhf.models.blocks import blocks
 from inverse_rlhf.params import Irl, Params
 from inverse_rlhf.rewards.card import RewardCard
-from inverse_rlhf.rewards.recovered import load_irl_reward, read_card
+from inverse_rlhf.rewards.reading import read_card
+from inverse_rlhf.rewards.recovered import load_irl_reward
 from inverse_rlhf.rewards.thresholds import THRESHOLDS
 
 

@@ -11,8 +11,9 @@ import pytest
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.irl.fit import FittedRewards
 from inverse_rlhf.irl.problem import all_texts
+from inverse_rlhf.irl.rows import runs_table, scores_table
 from inverse_rlhf.irl.runs import Fit, Run
-from inverse_rlhf.irl.tables import IRL_RUNS, IRL_SCORES, OUTLIERS, runs_table, scores_table
+from inverse_rlhf.irl.tables import IRL_RUNS, IRL_SCORES, OUTLIERS
 from inverse_rlhf.params import Irl, parse_params
 from inverse_rlhf.parquet import read_table, write_table
 from inverse_rlhf.rewards.card import RewardCard

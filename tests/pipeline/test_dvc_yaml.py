@@ -5,6 +5,7 @@ from inverse_rlhf.stage import params_class
 import ast
 import importlib
 import re
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,8 @@ def keys(kind: type[Group], whole: type[Group] = Params) -> set[str]:
     """The keys of a stage's params as dvc.yaml has them: groups, or single keys of some."""
     found = set()
     for name, field in kind.model_fields.items():
-        if field.annotation is whole.model_fields[name].annotation:
+        as_it_stands = typing.get_origin(field.annotation) is dict
+        if as_it_stands or field.annotation is whole.model_fields[name].annotation:
             found.add(name)
         else:
             found |= {

@@ -13,7 +13,8 @@ from inverse_rlhf.models.checkpoints import Model
 from inverse_rlhf.params import Params, Parts
 from inverse_rlhf.rewards.card import RewardCard
 from inverse_rlhf.rewards.linear_text import LinearTextReward
-from inverse_rlhf.rewards.recovered import IrlReward, Reading, load_irl_reward, read_card
+from inverse_rlhf.rewards.reading import Reading, read_card
+from inverse_rlhf.rewards.recovered import IrlReward, load_irl_reward
 
 SENTIMENT = LinearTextReward(
     [named_feature("sentiment", Parts(length_target=1, keyword="a"))], np.ones(1)
