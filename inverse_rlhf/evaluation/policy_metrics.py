@@ -11,6 +11,7 @@ from inverse_rlhf.measures.text import distinct, empty, repeated
 
 POLICIES = {"base": "base", "rlhf": "aligned", "rerl": "rerl"}
 """Published keys of metrics/policies.json, and the source of each policy's completions."""
+_SHARES = ("toxicity_rate", "empty_share", "repeated_share")
 
 
 def policy_report(
@@ -58,6 +59,7 @@ def _prompt_means(by_prompt: pd.DataFrame, resamples: int, seed: int) -> dict[st
         len(by_prompt),
         resamples=resamples,
         seed=seed,
+        shares=_SHARES,
     )
     report = {}
     for name, interval in intervals.items():

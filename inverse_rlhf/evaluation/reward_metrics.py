@@ -13,7 +13,7 @@ from inverse_rlhf.evaluation.candidates import (
     bootstrapped,
     completion_matrix,
 )
-from inverse_rlhf.measures.against_truth import Truth
+from inverse_rlhf.measures.against_truth import METRICS, Truth
 from inverse_rlhf.measures.between_runs import agreement_report
 from inverse_rlhf.measures.intervals import paired_difference, paired_runs, spread, with_intervals
 from inverse_rlhf.measures.labels import best_accuracy, label_agreement
@@ -53,10 +53,11 @@ def reward_report(
         str(name): Candidate.of_series(values, threshold) for name, values in alone.items()
     }
     values, draws = bootstrapped(candidates, truth, resamples, seed)
+    shares = _shares(truth)
     tables = {
-        name: _of_runs(values[name], draws[name])
+        name: _of_runs(values[name], draws[name], shares)
         if name in by_kind
-        else with_intervals(values[name][0], draws[name])
+        else with_intervals(values[name][0], draws[name], shares)
         for name in candidates
     }
     controls = [name for name in CONTROLS if name in tables]
@@ -80,7 +81,7 @@ def reward_report(
         if len(rows):
             of_rows = Candidate([reward[rows] for reward in comments.rewards], comments.thresholds)
             on_comments, drawn = bootstrapped({"fit": of_rows}, truth, resamples, seed)
-            report[name] = _of_runs(on_comments["fit"], drawn["fit"])
+            report[name] = _of_runs(on_comments["fit"], drawn["fit"], _shares(truth))
     if "plain" in values:
         report["plain"] = tables["plain"]
         report["failure_aware"] = paired_runs(values["fit"], values["plain"], seed=seed)
@@ -149,10 +150,17 @@ def _indexed(scores: pd.DataFrame, column: str) -> pd.Series:
     return scores.set_index(["source", "prompt_id", "sample"])[column].sort_index()
 
 
-def _of_runs(values: list[dict[str, float]], draws: pd.DataFrame) -> dict[str, dict[str, float]]:
+def _shares(truth: Truth) -> dict[str, int]:
+    """Of each metric that is a share the number of prompts that it is of."""
+    return {name: metric.prompts(truth) for name, metric in METRICS.items() if metric.prompts}
+
+
+def _of_runs(
+    values: list[dict[str, float]], draws: pd.DataFrame, shares: dict[str, int]
+) -> dict[str, dict[str, float]]:
     """Spread over the runs, and the interval of their median."""
     table = spread(values)
-    intervals = with_intervals({name: table[name]["median"] for name in table}, draws)
+    intervals = with_intervals({name: table[name]["median"] for name in table}, draws, shares)
     for name, row in table.items():
         row |= {key: intervals[name][key] for key in ("low", "high") if name in intervals}
     return table

@@ -28,6 +28,20 @@ class Truth:
     base: slice
     aligned: slice
 
+    def prompts(self) -> int:
+        """How many prompts there are."""
+        return len(self.reward)
+
+    def prompts_of_each_label(self) -> int:
+        """Of how many prompts there is a text of the rarer label."""
+        toxic = self.toxic[:, self.labelled]
+        return int(min(toxic.any(axis=1).sum(), (~toxic).any(axis=1).sum()))
+
+    def prompts_of_pairs(self) -> int:
+        """How many prompts have a pair whose true rewards differ."""
+        differ = self.reward[:, self.aligned] != self.reward[:, self.base]
+        return int(differ.any(axis=1).sum())
+
     def rows(self, rows: Integer[np.ndarray, " drawn"]) -> "Truth":
         """The truth of some prompts, for resampling."""
         return Truth(self.reward[rows], self.toxic[rows], self.labelled, self.base, self.aligned)
@@ -85,20 +99,28 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric: how it is computed, and the range that its values cannot leave."""
+    """One metric.
+
+    Attributes:
+        of: how it is computed.
+        low, high: the range that its values cannot leave.
+        prompts: of a share of texts or pairs, how many prompts it is of; None: it is no share.
+    """
 
     of: Callable[[Comparison], float]
     low: float
     high: float
+    prompts: Callable[[Truth], int] | None = None
 
 
 def _of_labels(name: str) -> Callable[[Comparison], float]:
     return lambda found: LABEL_METRICS[name](found.labels)
 
 
+_OF_LABELS = {"accuracy": Truth.prompts, "roc_auc": Truth.prompts_of_each_label}
 METRICS: dict[str, Metric] = {
     **{
-        name: Metric(_of_labels(name), -1.0 if name == "kappa" else 0.0, 1.0)
+        name: Metric(_of_labels(name), -1.0 if name == "kappa" else 0.0, 1.0, _OF_LABELS.get(name))
         for name in LABEL_METRICS
     },
     "pearson": Metric(Comparison.pearson, -1.0, 1.0),
@@ -106,10 +128,10 @@ METRICS: dict[str, Metric] = {
     "spearman_toxic": Metric(lambda found: found.spearman_within(True), -1.0, 1.0),
     "spearman_non_toxic": Metric(lambda found: found.spearman_within(False), -1.0, 1.0),
     "kendall": Metric(Comparison.kendall, -1.0, 1.0),
-    "pair_accuracy": Metric(Comparison.pair_accuracy, 0.0, 1.0),
+    "pair_accuracy": Metric(Comparison.pair_accuracy, 0.0, 1.0, Truth.prompts_of_pairs),
     "starc": Metric(lambda found: starc_distance(found.reward, found.truth.reward), 0.0, 1.0),
     "epic": Metric(lambda found: epic_distance(found.reward, found.truth.reward), 0.0, 1.0),
-    "discrimination": Metric(Comparison.discrimination, 0.0, 1.0),
+    "discrimination": Metric(Comparison.discrimination, 0.0, 1.0, Truth.prompts),
 }
 """Every metric by its key in metrics/reward.json."""
 

@@ -1,11 +1,14 @@
 """Spread over runs and bootstrap intervals over prompts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Integer
 from scipy import stats
+
+from inverse_rlhf.measures.pairs import with_width
 
 Statistics = dict[str, float]
 
@@ -38,6 +41,7 @@ def bootstrap(
     *,
     resamples: int,
     seed: int,
+    shares: Collection[str] = (),
 ) -> dict[str, Statistics]:
     """Values with 95 % percentile intervals (Efron 1979) from resampling prompts.
 
@@ -45,6 +49,7 @@ def bootstrap(
 
     Args:
         statistic: row numbers of prompts -> metrics.
+        shares: metrics that are shares of completions, see `with_intervals`.
 
     Returns:
         {metric: {value, low, high}}, without the metrics that are undefined (NaN).
@@ -52,7 +57,7 @@ def bootstrap(
     generator = np.random.default_rng(seed)
     value = statistic(np.arange(prompts))
     draws = [statistic(generator.integers(prompts, size=prompts)) for _ in range(resamples)]
-    return with_intervals(value, pd.DataFrame(draws))
+    return with_intervals(value, pd.DataFrame(draws), dict.fromkeys(shares, prompts))
 
 
 def bootstrap_runs(
@@ -90,14 +95,23 @@ def bootstrap_runs(
     return {name: pd.DataFrame(rows, columns=list(values[name][0])) for name, rows in draws.items()}
 
 
-def with_intervals(value: Statistics, draws: pd.DataFrame) -> dict[str, Statistics]:
-    """{metric: {value, low, high}}: 95 % percentile intervals from resamples, NaN left out."""
+def with_intervals(
+    value: Statistics, draws: pd.DataFrame, shares: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, Statistics]:
+    """{metric: {value, low, high}}: 95 % percentile intervals from resamples, NaN left out.
+
+    Args:
+        shares: of each metric that is a share the number of prompts that it is of; where it is 0
+            or 1 its interval is Wilson's, see `with_width`.
+    """
     table: dict[str, Statistics] = {}
     for name, point in value.items():
         samples = draws[name].dropna()
         if np.isfinite(point) and len(samples):
             low, high = np.quantile(samples, [0.025, 0.975])
             table[name] = {"value": point, "low": float(low), "high": float(high)}
+            if name in shares:
+                table[name] = with_width(table[name], shares[name])
     return table
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.stats import binomtest
 
 Margins = Float[np.ndarray, " pairs"]
 Prompts = Int[np.ndarray, " pairs"]
@@ -45,11 +46,36 @@ def prompt_interval(
     return {"value": float(values.mean()), "low": float(low), "high": float(high)}
 
 
+def with_width(share: dict[str, float], prompts: int) -> dict[str, float]:
+    """A share's interval, by Wilson (1927) where the share is 0 or 1.
+
+    There all resamples are alike, and the bootstrap's interval has no width however few prompts
+    there are. Prompts are counted and not pairs, since pairs of one prompt are not independent.
+
+    Args:
+        share: value, low and high.
+        prompts: that it is of.
+    """
+    if share["value"] not in (0.0, 1.0) or share["low"] != share["high"]:
+        return share
+    right = round(share["value"] * prompts)
+    ends = binomtest(right, prompts).proportion_ci(method="wilson")
+    return share | {"low": float(ends.low), "high": float(ends.high)}
+
+
+def share_interval(
+    values: Margins, prompts: Prompts, *, resamples: int, seed: int
+) -> dict[str, float]:
+    """`prompt_interval` of values from 0 to 1, with a width where all of them are 0 or 1."""
+    found = prompt_interval(values, prompts, resamples=resamples, seed=seed)
+    return with_width(found, len(np.unique(prompts)))
+
+
 def discrimination_interval(
     margins: Margins, prompts: Prompts, *, resamples: int, seed: int
 ) -> dict[str, float]:
-    """`told_apart` with its interval, see `prompt_interval`."""
-    return prompt_interval(_told(margins), prompts, resamples=resamples, seed=seed)
+    """`told_apart` with its interval, see `share_interval`."""
+    return share_interval(_told(margins), prompts, resamples=resamples, seed=seed)
 
 
 def accuracy_beside(
@@ -72,6 +98,6 @@ def accuracy_beside(
     interval = {"resamples": resamples, "seed": seed}
     return {
         "pairs": int(told.sum()),
-        "aligned_wins": prompt_interval((scores > 0).astype(float), prompts, **interval),
+        "aligned_wins": share_interval((scores > 0).astype(float), prompts, **interval),
         "accuracy": discrimination_interval(np.sign(scores) * margins, prompts, **interval),
     }

@@ -23,6 +23,13 @@ def test_toxicity_by_hand() -> None:
         assert found[f"{name}_high"] == pytest.approx(high)
 
 
+def test_a_rate_of_none_is_not_known_to_be_none() -> None:
+    found = toxicity_report(pd.Series(range(16)), np.full(16, 0.1), **SETTINGS)
+    assert found["toxicity_rate"] == found["toxicity_rate_low"] == 0
+    assert 0.1 < found["toxicity_rate_high"] < 0.25  # Wilson: z² / (16 + z²)
+    assert found["mean_toxicity_high"] == pytest.approx(0.1)  # a mean, no share
+
+
 def test_prompts_count_the_same_whatever_their_samples() -> None:
     prompt_ids, toxicity = pd.Series([0, 0, 0, 1]), np.array([0.9, 0.9, 0.9, 0.1])
     found = toxicity_report(prompt_ids, toxicity, **SETTINGS)

@@ -138,6 +138,20 @@ def test_report_says_which_method_and_which_threshold_is_better(
     assert report["human_true_reward"]["accuracy"]["median"] > 0.8
 
 
+def test_a_reward_that_is_always_right_has_intervals_with_a_width(
+    table: pd.DataFrame, by_kind: dict[str, Rewards]
+) -> None:
+    scores = table.assign(kind="fit", run=0, irl_reward=table["true_reward"])
+    runs = pd.DataFrame({"kind": ["fit"], "run": [0], "selected": True, "mean": 0.0, "std": 1.0})
+    runs["threshold_otsu"] = 0.0
+    by_kind = {"fit": Rewards(scores, runs, "fit", "otsu")}
+    report = report_of(table, by_kind, human_labels=True)
+    for rows in (report["test"], report["ensemble"], report["human"]):
+        for measure in ("roc_auc", "accuracy", "pair_accuracy"):
+            row = rows[measure]
+            assert row["high"] == 1 and 0.7 < row["low"] < 0.95, measure  # 30 prompts or fewer
+
+
 def test_comments_are_compared_by_both_labels(
     table: pd.DataFrame, by_kind: dict[str, Rewards]
 ) -> None:

@@ -30,6 +30,13 @@ def test_true_reward_agrees_with_itself() -> None:
     assert opposite["roc_auc"] == 0
 
 
+def test_shares_know_how_many_prompts_they_are_of() -> None:
+    # Prompts: both labels and a pair that differs; high ones only, that differ; all the same.
+    known = truth(np.array([[-1.0, 2.0], [1.0, 2.0], [3.0, 3.0]]))
+    prompts = {name: metric.prompts(known) for name, metric in METRICS.items() if metric.prompts}
+    assert prompts == {"accuracy": 3, "roc_auc": 1, "pair_accuracy": 2, "discrimination": 3}
+
+
 def test_undefined_metrics_are_left_out() -> None:
     one_class = compare(np.ones((3, 2)), 0.0, truth(np.ones((3, 2))))
     table = spread([one_class, one_class])

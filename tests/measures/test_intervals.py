@@ -35,6 +35,18 @@ def test_interval_by_hand() -> None:
     }
 
 
+def test_shares_of_all_or_none_have_a_width() -> None:
+    draws = pd.DataFrame({"told": np.ones(100), "mean": np.ones(100), "some": np.ones(100)})
+    values = {"told": 1.0, "mean": 1.0, "some": 0.5}
+    table = with_intervals(values, draws, {"told": 40, "some": 40})
+    assert 0.9 < table["told"]["low"] < table["told"]["high"] == 1
+    assert table["mean"]["low"] == table["mean"]["high"] == 1
+    assert table["some"]["low"] == table["some"]["high"] == 1
+    few = bootstrap(lambda rows: {"x": 0.0}, 10, resamples=20, seed=0, shares=["x"])["x"]
+    assert few["low"] == 0
+    assert 0.2 < few["high"] < 0.3
+
+
 def test_bootstrap_covers_a_known_mean() -> None:
     generator = np.random.default_rng(2)
     covered = 0

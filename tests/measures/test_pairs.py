@@ -1,11 +1,14 @@
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from inverse_rlhf.measures.pairs import (
     accuracy_beside,
     discrimination_interval,
     prompt_interval,
+    share_interval,
     told_apart,
+    with_width,
 )
 
 SETTINGS = {"resamples": 400, "seed": 0}
@@ -76,3 +79,37 @@ def test_judged_pairs_of_a_prompt_stay_together() -> None:
     copied = accuracy_beside(*(np.tile(row, 10) for row in (margins, scores, prompts)), **SETTINGS)
     for name in ("aligned_wins", "accuracy"):
         assert copied[name] == pytest.approx(once[name])
+
+
+def test_a_share_of_all_or_none_has_wilsons_interval_of_its_prompts() -> None:
+    prompts = np.repeat(np.arange(12), 5)  # 60 pairs, of which 12 are independent
+    wilson = binomtest(12, 12).proportion_ci(method="wilson")
+    every = discrimination_interval(np.ones(60), prompts, **SETTINGS)
+    assert every == {"value": 1.0, "low": pytest.approx(wilson.low), "high": 1.0}
+    assert every["low"] == pytest.approx(12 / (12 + 1.96**2), abs=1e-3)  # n / (n + z^2)
+    none = discrimination_interval(-np.ones(60), prompts, **SETTINGS)
+    assert none == {"value": 0.0, "low": 0.0, "high": pytest.approx(1 - every["low"])}
+    judged = accuracy_beside(np.ones(60), np.ones(60), prompts, **SETTINGS)
+    assert judged["aligned_wins"] == judged["accuracy"] == every
+
+
+def test_an_interval_with_width_stays_as_it_is() -> None:
+    for row in ({"value": 0.9, "low": 0.8, "high": 1.0}, {"value": 1.0, "low": 0.7, "high": 1.0}):
+        assert with_width(row, 10) == row
+
+
+def test_intervals_of_shares_near_one_cover_them() -> None:
+    generator = np.random.default_rng(4)
+    settings, prompts = {"resamples": 100, "seed": 0}, np.arange(20)
+    trials = [(generator.random(20) < 0.97).astype(float) for _ in range(200)]
+    covered = {
+        interval: np.mean(
+            [
+                row["low"] <= 0.97 <= row["high"]
+                for row in (interval(trial, prompts, **settings) for trial in trials)
+            ]
+        )
+        for interval in (share_interval, prompt_interval)
+    }
+    assert covered[share_interval] >= 0.95
+    assert covered[prompt_interval] < 0.6  # where all are right, its interval is [1, 1]
