@@ -1,11 +1,17 @@
 """The answer of the closed loop: is the true reward recovered, and why one may say so."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 Verdict = Literal["strong", "weak", "nothing"]
 STRONG = {"roc_auc": 0.8, "discrimination": 0.65}
 """Below these, a figure is weak however sure it is: half way or less from chance to certainty."""
+HALF = math.sqrt(0.5)
+"""The correlation whose square is one half: the order of texts is mostly shared from here on."""
+FARTHEST = math.sqrt((1 - HALF) / 2)
+"""The STARC distance of that correlation, .383, within prompts: half way, as an angle, from the
+same reward (0) to an unrelated one (.707)."""
 AGREED = 0.8
 """Runs whose labels agree with a kappa of this or less leave the reward open."""
 CONTROLS = {
@@ -43,8 +49,13 @@ def answer(rewards: dict[str, Any], *, low: str = "toxic") -> Answer:
       control's (above one half, where that control was not run);
     - weak: the figure's interval is not wholly above what each of the other controls reaches (in
       either direction: a control has no sign of its own); or the figure is below `STRONG`; or the
-      runs' labels agree with a kappa of `AGREED` or less;
-    - strong: otherwise.
+      runs' labels agree with a kappa of `AGREED` or less; or the STARC distance to the true reward
+      is beyond `FARTHEST`; or no rank correlation within texts of one label has an interval above
+      0, so that labels are recovered and no order;
+    - strong: otherwise. The sentence calls the order within labels recovered in part where such a
+      correlation is below `HALF`.
+
+    Where something was found, the sentence says how far the order of all texts is the true one.
 
     Args:
         rewards: the content of metrics/reward.json.
@@ -55,14 +66,15 @@ def answer(rewards: dict[str, Any], *, low: str = "toxic") -> Answer:
     name, figure = ("roc_auc", auc) if auc else ("discrimination", told)
     if figure is None or told is None:
         raise ValueError("there is no discrimination")
-    said = _said(name, figure, low)
+    told_apart = _said(name, figure, low)
     unfounded = [
         reason
         for measure, row in (("roc_auc", auc), ("discrimination", told))
         if row and (reason := _as_shuffled(measure, row, rewards["controls"]))
     ]
     if unfounded:
-        return Answer("nothing", f"Nothing of the true reward was found: {said}.", unfounded)
+        return Answer("nothing", f"Nothing of the true reward was found: {told_apart}.", unfounded)
+    said = "; ".join([told_apart, *_order(rewards["test"], low)])
     doubts = _doubts(name, figure, rewards)
     best, reach = _best_control(name, rewards["controls"])
     if doubts:
@@ -71,7 +83,7 @@ def answer(rewards: dict[str, Any], *, low: str = "toxic") -> Answer:
     why = [f"The interval is above all controls': {above}."]
     if (kappa := rewards["agreement"].get("label_kappa")) is not None:
         why.append(f"{rewards['runs']} runs agree on labels with kappa {_number(kappa)}.")
-    return Answer("strong", f"The pairs alone give the true reward back: {said}.", why)
+    return Answer("strong", f"The pairs alone give {_back(rewards['test'])} back: {said}.", why)
 
 
 def figure_of(table: dict[str, Row], measure: str) -> Row | None:
@@ -95,6 +107,35 @@ def _said(measure: str, row: Row, low: str) -> str:
         f"the recovered reward prefers the aligned completion in {row['value']:.1%} of test pairs "
         f"({ends}); test completions all have one label by the true reward, so there is no ROC-AUC"
     )
+
+
+def _within(test: dict[str, Row]) -> dict[str, Row]:
+    """Rank correlations with the true reward among texts of one label, where they are known."""
+    rows = {key: figure_of(test, f"spearman_{key}") for key in ("toxic", "non_toxic")}
+    return {key: row for key, row in rows.items() if row}
+
+
+def _back(test: dict[str, Row]) -> str:
+    """What is given back."""
+    if all(row["value"] >= HALF for row in _within(test).values()):
+        return "the true reward"
+    return "the true reward's labels, and in part its order among texts of one label,"
+
+
+def _order(test: dict[str, Row], low: str) -> list[str]:
+    """How far the recovered reward orders texts as the true one does."""
+    said = []
+    if row := figure_of(test, "starc"):
+        ends = f"{_number(row['low'])} to {_number(row['high'])}"
+        said.append(
+            f"its values are at a STARC distance of {_number(row['value'])} ({ends}) from the true "
+            "ones, where 0 is the same reward and 0.707 an unrelated one"
+        )
+    kinds = {"toxic": f"{low} texts", "non_toxic": "other texts"}
+    within = [f"{row['value']:.2f} among {kinds[key]}" for key, row in _within(test).items()]
+    if within:
+        said.append(f"the rank correlation is {' and '.join(within)}")
+    return said
 
 
 def _as_shuffled(measure: str, row: Row, controls: dict[str, dict[str, Row]]) -> str | None:
@@ -131,6 +172,21 @@ def _doubts(measure: str, row: Row, rewards: dict[str, Any]) -> list[str]:
         found.append(
             f"{rewards['runs']} runs agree on labels with kappa {_number(kappa)} only: the "
             "pairs leave the reward open."
+        )
+    return [*found, *_doubts_of_order(rewards["test"])]
+
+
+def _doubts_of_order(test: dict[str, Row]) -> list[str]:
+    found, within = [], _within(test).values()
+    if (row := figure_of(test, "starc")) and row["value"] > FARTHEST:
+        found.append(
+            f"The STARC distance is {_ends(row)}, beyond {_number(FARTHEST)}: within prompts the "
+            "two rewards share less than half of their variance."
+        )
+    if within and all(row["low"] <= 0 for row in within):
+        found.append(
+            "Among texts of one label it ranks no better than chance: it has the true reward's "
+            "labels, and not its order."
         )
     return found
 

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
-from inverse_rlhf.evaluation.answer import AGREED, STRONG, answer
+from inverse_rlhf.evaluation.answer import AGREED, FARTHEST, HALF, STRONG, answer
+from inverse_rlhf.measures.distance import starc_distance
 
 SMALL = 1e-9
 
@@ -18,9 +20,14 @@ def rewards(
     told: tuple[float, float, float] = (0.7, 0.75, 0.8),
     *,
     kappa: float | None = 0.95,
+    order: dict[str, tuple[float, float, float]] | None = None,
     **controls: dict[str, tuple[float, float]],
 ) -> dict[str, Any]:
-    """The content of metrics/reward.json: controls as low and high by measure."""
+    """The content of metrics/reward.json: controls as low and high by measure.
+
+    Args:
+        order: further measures of the recovered reward.
+    """
     known: dict[str, dict[str, tuple[float, float]]] = {
         "shuffled": {"roc_auc": (0.4, 0.6), "discrimination": (0.4, 0.6)},
         "length": {"roc_auc": (0.45, 0.5), "discrimination": (0.45, 0.5)},
@@ -31,6 +38,7 @@ def rewards(
         for name, table in known.items()
     }
     test = {"discrimination": row(*told)} | ({} if auc is None else {"roc_auc": row(*auc)})
+    test |= {name: row(*ends) for name, ends in (order or {}).items()}
     agreement = {} if kappa is None else {"label_kappa": kappa}
     return {"runs": 3, "test": test, "controls": tables, "agreement": agreement}
 
@@ -48,6 +56,61 @@ def test_the_sentence_has_the_figure_and_its_interval() -> None:
     assert "the best of them, the same fit to pairs with shuffled sides, reaches 0.600" in " ".join(
         found.why
     )
+
+
+def test_the_sentence_says_both_what_is_told_apart_and_how_far_the_order_agrees() -> None:
+    order = {
+        "starc": (0.15, 0.16, 0.17),
+        "spearman_toxic": (0.2, 0.36, 0.4),
+        "spearman_non_toxic": (0.4, 0.45, 0.5),
+    }
+    found = answer(rewards(order=order))
+    assert found.verdict == "strong"
+    assert "the true reward's labels, and in part its order among texts of one label" in (
+        found.sentence
+    )
+    assert "ROC-AUC 0.950" in found.sentence
+    assert "STARC distance of 0.160 (0.150 to 0.170)" in found.sentence
+    assert "0.36 among toxic texts and 0.45 among other texts" in found.sentence
+    assert found.sentence.count(". ") == 0
+
+
+@pytest.mark.parametrize("value", [HALF, HALF - SMALL])
+def test_the_whole_reward_is_back_where_order_within_labels_is(value: float) -> None:
+    order = {"spearman_toxic": (0.6, value, 0.9), "spearman_non_toxic": (0.7, 0.8, 0.9)}
+    whole = "give the true reward back" in answer(rewards(order=order)).sentence
+    assert whole == (value == HALF)
+
+
+def test_weak_where_the_values_are_far_from_the_true_ones() -> None:
+    assert verdict(order={"starc": (0.3, FARTHEST, 0.4)}) == "strong"
+    far = answer(rewards(order={"starc": (0.3, FARTHEST + SMALL, 0.4)}))
+    assert far.verdict == "weak"
+    assert "beyond 0.383" in far.why[0]
+
+
+def test_weak_where_labels_are_told_and_no_order() -> None:
+    none, some = (-0.1, 0.05, 0.2), (SMALL, 0.05, 0.2)
+    only_labels = answer(rewards(order={"spearman_toxic": none, "spearman_non_toxic": none}))
+    assert only_labels.verdict == "weak"
+    assert only_labels.why == [
+        "Among texts of one label it ranks no better than chance: it has the true reward's labels, "
+        "and not its order."
+    ]
+    assert verdict(order={"spearman_toxic": none, "spearman_non_toxic": some}) == "strong"
+    assert verdict(order={"spearman_toxic": none}) == "weak"
+
+
+def test_the_farthest_distance_is_half_way_to_an_unrelated_reward() -> None:
+    """Of rewards at an angle of 45 degrees, by the distance's own definition."""
+    generator = np.random.default_rng(0)
+    first, other = generator.normal(size=(2, 50, 4))
+    centred = [each - each.mean(axis=1, keepdims=True) for each in (first, other)]
+    unit = centred[0] / np.linalg.norm(centred[0])
+    across = centred[1] - (centred[1] * unit).sum() * unit
+    across /= np.linalg.norm(across)
+    assert starc_distance(unit, unit + across) == pytest.approx(FARTHEST)
+    assert starc_distance(unit, across) == pytest.approx(HALF)
 
 
 @pytest.mark.parametrize("beyond", [0.0, SMALL])

@@ -61,9 +61,10 @@ def rewards(
 
     def table(value: float, *, auc: bool = True) -> dict[str, Any]:
         row = {"median": value, "low": value - 0.05, "high": min(value + 0.05, 1.0), "max": value}
-        names = ["accuracy", "discrimination", "pair_accuracy", "spearman", "starc"]
+        names = ["accuracy", "discrimination", "pair_accuracy", "spearman"]
         names += ["roc_auc", "balanced_accuracy", "f1"] * (auc and not one_class)
-        return {name: row for name in names}
+        starc = {"median": 1 - value, "low": 0.95 - value, "high": 1.05 - value}
+        return {name: row for name in names} | {"starc": starc}
 
     known = {name: table(0.5) for name in ("shuffled", "random_head", "length", "base_loglik")}
     if not controls:
