@@ -19,20 +19,23 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from inverse_rlhf.files import atomic
+from inverse_rlhf.show.origin import made_by, version
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _REFERENCE = re.compile(r"url\(#([^)]*)\)")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _CITE = (
-    "Please cite inverse-rlhf (its CITATION.cff says how), and for the idea of recovering an "
-    "aligned model's reward by inverse reinforcement learning: Joselowitz et al., Insights from "
-    "the Inverse, arXiv 2410.12491."
+    "Please cite inverse-rlhf (CITATION.cff), and for the idea of recovering an aligned model's "
+    "reward by inverse reinforcement learning: Joselowitz et al., Insights from the Inverse, arXiv "
+    "2410.12491."
 )
 _BIBTEX = """\
 @misc{inverse_rlhf,
-  title = {inverse-rlhf: what reward was a language model aligned with?},
-  note  = {Software; see CITATION.cff for the version}
+  title  = {{inverse-rlhf}},
+  author = {{the inverse-rlhf authors}},
+  year   = {2026},
+  note   = {Software, version VERSION}
 }
 @misc{joselowitz2024insights,
   title  = {Insights from the Inverse: Reconstructing {LLM} Training Goals Through Inverse
@@ -236,6 +239,11 @@ def _renamed(key: str, value: str, name: str) -> str:
     return _REFERENCE.sub(rf"url(#{name}-\1)", value)
 
 
+def bibtex() -> str:
+    """How to cite the software and the paper, as BibTeX; a test holds it to CITATION.cff."""
+    return _BIBTEX.replace("VERSION", version())
+
+
 def render(template: str, **content: Any) -> str:
     """A page: the same content gives the same text.
 
@@ -267,7 +275,9 @@ def _environment() -> Environment:
         "inlined": _inlined,
         "hash_of": _hash_of,
         "how_to_cite": _CITE,
-        "bibtex": _BIBTEX,
+        "bibtex": bibtex(),
+        "version": version(),
+        "made_by": made_by,
     }
     return environment
 

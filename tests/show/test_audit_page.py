@@ -16,6 +16,7 @@ from inverse_rlhf.data.given_pairs import GIVEN_PAIRS
 from inverse_rlhf.evaluation.audit_credits import credits_of, material_reward
 from inverse_rlhf.evaluation.verdict import beside
 from inverse_rlhf.show.audit_page import write_audit_page
+from inverse_rlhf.show.origin import code_digest
 from tests.browser import NARROW, WIDE, Browser
 
 MINUS = "\N{MINUS SIGN}"
@@ -121,6 +122,7 @@ def test_what_was_run_is_said(result: Audited, folder: Path) -> None:
     assert result.report["files"]["the pairs as they were read"] in page
     assert all(version in page for version in result.report["versions"].values())
     assert "2410.12491" in page
+    assert code_digest() in page
 
 
 def test_texts_are_behind_a_click(folder: Path) -> None:

@@ -4,9 +4,21 @@ import re
 
 import pytest
 from markupsafe import escape
+from ruamel.yaml import YAML
 
 from inverse_rlhf.show import page
-from inverse_rlhf.show.page import Cell, Headline, Measured, Piece, Text, clean, inline_svg, number
+from inverse_rlhf.show.page import (
+    Cell,
+    Headline,
+    Measured,
+    Piece,
+    Text,
+    bibtex,
+    clean,
+    inline_svg,
+    number,
+)
+from tests.docs.pages import ROOT
 
 SVG = (
     '<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="9pt" viewBox="0 0 9 9" '
@@ -109,3 +121,36 @@ def test_the_policy_allows_the_script_and_nothing_else() -> None:
     assert "default-src &#39;none&#39;" in policy[1] or "default-src 'none'" in policy[1]
     assert page._hash_of("page.js")[1:-1] in policy[1].replace("&#43;", "+")
     assert "script-src 'unsafe-inline'" not in policy[1]
+
+
+def test_the_bibtex_is_that_of_the_citation_file() -> None:
+    citation = YAML(typ="safe").load((ROOT / "CITATION.cff").read_text("utf-8"))
+    (paper,) = citation["references"]
+    entries = bibtex().split("@misc{")[1:]
+    fields = [
+        {
+            name: " ".join(value.replace("{", "").replace("}", "").split())
+            for name, value in re.findall(r"^  (\w+) *= \{(.*?)\},?$", entry, re.M | re.S)
+        }
+        for entry in entries
+    ]
+    software, insights = fields
+    assert software == {
+        "title": citation["title"],
+        "author": citation["authors"][0]["name"],
+        "year": str(citation["date-released"].year),
+        "note": f"Software, version {citation['version']}",
+    }
+    assert insights == {
+        "title": paper["title"],
+        "author": " and ".join(
+            f"{one['family-names']}, {one['given-names']}" for one in paper["authors"]
+        ),
+        "year": str(paper["year"]),
+        "eprint": paper["identifiers"][0]["value"].removeprefix("arXiv:"),
+        "archivePrefix": "arXiv",
+    }
+    for entry in entries:  # braces are closed, and every field but the last has a comma
+        assert entry.count("{") + 1 == entry.count("}")
+        assert len(re.findall(r"\},?$", entry.strip(), re.M)) == entry.count(" = ") + 1
+        assert entry.count("},\n") == entry.count(" = ") - 1
