@@ -51,6 +51,17 @@ class Visit:
         root = "document.documentElement"
         return self.page.evaluate(f"{root}.scrollWidth - {root}.clientWidth")
 
+    def beyond(self) -> list[str]:
+        """Texts of cells and lines that reach beyond the window's right edge, or their own cell."""
+        found: list[str] = self.page.evaluate(
+            """() => [...document.querySelectorAll("th, td, p, pre, dd, figure svg")]
+              .filter(e => e.checkVisibility() && !e.closest(".hidden, .unseen")
+                && (e.getBoundingClientRect().right > innerWidth + 1
+                    || e.scrollWidth > e.clientWidth + 1))
+              .map(e => `${e.tagName} ${e.textContent.slice(0, 40)}`)"""
+        )
+        return found
+
     def barriers(self) -> list[str]:
         """What axe-core finds serious or critical: the rule, how grave, and the places."""
         axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing")

@@ -24,7 +24,7 @@ class Weight:
 
     Attributes:
         text: the weight.
-        shade: from -`SHADES` to `SHADES`, by the largest weight of any audit; 0 has no colour.
+        shade: from -`SHADES` to `SHADES`, on one scale for all audits; 0 has no colour.
         found: whether the audit found the objective.
         ends: the weight's interval over runs.
     """
@@ -63,13 +63,15 @@ def write_comparison_page(
         table: see `compared`.
         links: where each audit's own report is, from the page.
     """
-    rows = _map_rows(table, list(reports))
+    limit = max(float(table["weight"].abs().max()), 1e-9)
+    rows = _map_rows(table, list(reports), limit)
     write_page(
         path,
         "comparison.html.j2",
         links=links,
         audits=list(reports),
         found=[row for row in rows if any(weight.found for weight in row.weights)],
+        scale=[number(_smallest(shade, limit), 2) for shade in range(1, SHADES + 1)],
         others=[row for row in rows if not any(weight.found for weight in row.weights)],
         lines=[_line(name, report, links[name]) for name, report in reports.items()],
         told=_told(reports),
@@ -77,8 +79,7 @@ def write_comparison_page(
     )
 
 
-def _map_rows(table: pd.DataFrame, audits: list[str]) -> list[Row]:
-    limit = max(float(table["weight"].abs().max()), 1e-9)
+def _map_rows(table: pd.DataFrame, audits: list[str], limit: float) -> list[Row]:
     rows = []
     for name, one in table.groupby("objective", sort=False):
         by_audit = one.set_index("audit").to_dict("index")
@@ -92,12 +93,20 @@ def _map_rows(table: pd.DataFrame, audits: list[str]) -> list[Row]:
 def _cell(row: dict[Any, Any] | None, limit: float) -> Weight:
     if row is None:
         return Weight(number(None), 0, False, "not measured")
-    # Roots, so that a third of the largest weight still has a colour.
-    share = np.sqrt(abs(row["weight"]) / limit)
-    shade = int(np.sign(row["weight"]) * round(share * SHADES))
+    shade = int(np.sign(row["weight"]) * _shade(abs(row["weight"]), limit))
     text = number(row["weight"], 2, signed=True)
     ends = interval(row["low"], row["high"], 2)
-    return Weight(text, shade, bool(row["found"]), f"95 % over runs {ends}")
+    return Weight(text, shade, bool(row["found"]), ends)
+
+
+def _shade(size: float, limit: float) -> int:
+    """The shade of a weight's size, by its root: a third of the largest still has a colour."""
+    return round(np.sqrt(size / limit) * SHADES)
+
+
+def _smallest(shade: int, limit: float) -> float:
+    """The size from which on weights have a shade."""
+    return limit * float(((shade - 0.5) / SHADES) ** 2)
 
 
 def _line(name: str, report: dict[str, Any], link: str) -> list[str | Cell]:

@@ -6,22 +6,13 @@ a checkout, changed or not, and for what is installed from it.
 """
 
 import hashlib
-import tomllib
-from importlib import metadata
 from pathlib import Path
 
 from inverse_rlhf.files import digest_of
 
+VERSION = "0.1.0"
+"""As pyproject.toml and CITATION.cff have it."""
 _PACKAGE = Path(__file__).parents[1]
-
-
-def version() -> str:
-    """The version of the checkout that this is, else of the package that is installed."""
-    project = _PACKAGE.with_name("pyproject.toml")
-    if project.is_file():
-        content = tomllib.loads(project.read_text(encoding="utf-8"))
-        return str(content["project"]["version"])
-    return metadata.version("inverse-rlhf")
 
 
 def code_digest() -> str:
@@ -35,4 +26,4 @@ def code_digest() -> str:
 
 def made_by() -> dict[str, str]:
     """Both, by what they are called."""
-    return {"inverse-rlhf": version(), "SHA-256 of its code": code_digest()}
+    return {"inverse-rlhf": VERSION, "SHA-256 of its code": code_digest()}

@@ -19,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from inverse_rlhf.files import atomic
-from inverse_rlhf.show.origin import made_by, version
+from inverse_rlhf.show.origin import VERSION, made_by
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _REFERENCE = re.compile(r"url\(#([^)]*)\)")
@@ -104,13 +104,11 @@ class Cell:
         order: what the column is sorted by, where that is not the text; None of a number: absent,
             sorted last.
         number: align it as a number.
-        note: read with it, shown on hovering.
     """
 
     text: str
     order: float | None = None
     number: bool = True
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -241,7 +239,7 @@ def _renamed(key: str, value: str, name: str) -> str:
 
 def bibtex() -> str:
     """How to cite the software and the paper, as BibTeX; a test holds it to CITATION.cff."""
-    return _BIBTEX.replace("VERSION", version())
+    return _BIBTEX.replace("VERSION", VERSION)
 
 
 def render(template: str, **content: Any) -> str:
@@ -276,7 +274,7 @@ def _environment() -> Environment:
         "hash_of": _hash_of,
         "how_to_cite": _CITE,
         "bibtex": bibtex(),
-        "version": version(),
+        "version": VERSION,
         "made_by": made_by,
     }
     return environment

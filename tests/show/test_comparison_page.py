@@ -97,7 +97,47 @@ def test_an_audit_that_measured_less(tmp_path: Path) -> None:
     short["objectives"] = [row for row in short["objectives"] if row["name"] != "emoji"]
     page, _ = written(tmp_path / "page.html", {"all": REPORTS["clear"], "short": short})
     body = page.split('<tr><th scope="row">emoji ')[1].split("</tr>")[0]
-    assert re.findall(r'title="([^"]*)"', body)[-1] == "not measured"
+    assert re.findall(r'<span class="ends">([^<]*)<', body)[-1] == "not measured"
+
+
+def test_the_legend_has_the_one_scale_of_all_audits(tmp_path: Path) -> None:
+    page, table = written(tmp_path / "page.html", REPORTS)
+    sizes = [float(size) for size in re.findall(r"minus a\d[^<]*</span> from (\d\.\d\d)", page)]
+    assert sizes == [0.02, 0.21, 0.59, 1.15]  # (k - 1/2)² / 16 of the largest weight, 1.5
+    order = list(REPORTS)
+    for row in table.to_dict("records"):
+        body = page.split(f'<tr><th scope="row">{row["objective"]} ')[1].split("</tr>")[0]
+        shades = [int(shade) for shade in re.findall(r'<td class="\w+ a(\d)', body)]
+        expected = sum(abs(row["weight"]) >= size for size in sizes)
+        assert shades[order.index(row["audit"])] == expected
+
+
+def test_intervals_are_shown_by_a_key_and_on_paper(browser: Browser, tmp_path: Path) -> None:
+    written(tmp_path / "page.html", REPORTS)
+    with browser.open(tmp_path / "page.html") as visit:
+        ends = visit.page.locator(".map td.found .ends").first
+        assert not ends.is_visible()
+        visit.page.locator("input.intervals").focus()
+        visit.page.keyboard.press("Space")
+        assert ends.is_visible()
+        assert ends.inner_text() == "\N{MINUS SIGN}0.10 to 0.10"
+        visit.page.keyboard.press("Space")
+        assert not ends.is_visible()
+        visit.page.emulate_media(media="print")
+        assert ends.is_visible()
+
+
+@pytest.mark.parametrize("times", [1, 10])
+def test_paper_cuts_nothing_off(browser: Browser, tmp_path: Path, times: int) -> None:
+    many = {f"{name}-{number}": one for number in range(times) for name, one in REPORTS.items()}
+    page, _ = written(tmp_path / "page.html", many)
+    landscape = "@page { size: landscape; }" in page
+    assert landscape == (times > 1)
+    width = 960 if landscape else 700  # of A4 and US letter within their margins, CSS pixels
+    with browser.open(tmp_path / "page.html", width=width) as visit:
+        visit.page.emulate_media(media="print")
+        visit.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert visit.beyond() == []
 
 
 def test_same_bytes(tmp_path: Path) -> None:

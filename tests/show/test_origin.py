@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from importlib import metadata
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -43,10 +43,6 @@ def test_a_copy_has_the_same_digest_and_other_code_another(
     assert origin.code_digest() != of_copy
 
 
-def test_the_version_is_the_checkouts_else_the_installed_one(
-    copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(metadata, "version", lambda name: f"9 of {name}")
-    assert origin.version() == "9 of inverse-rlhf"
-    (copy.parent / "pyproject.toml").write_text('[project]\nversion = "7"\n')
-    assert origin.version() == "7"
+def test_the_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["version"] == origin.VERSION

@@ -69,7 +69,7 @@ def test_signs_that_a_page_cannot_hold() -> None:
 def test_what_is_put_in_is_escaped() -> None:
     bad = "<script>alert('1')</script>"
     text = Text([Piece(bad, 1.0), Piece(bad)], prompt=bad)
-    cells: list[list[str | Cell]] = [[bad, Cell(bad, 1.0, note='"' + bad)]]
+    cells: list[list[str | Cell]] = [[bad, Cell(bad, 1.0)]]
     html = rendered(
         '{{ page.credited(text) }}{{ page.table(bad, bad, [bad, "b"], cells) }}'
         "{{ page.warnings([bad]) }}{{ page.answer(bad, bad, bad, [bad]) }}"

@@ -14,7 +14,7 @@ import pytest
 
 from inverse_rlhf.params import Params
 from inverse_rlhf.rewards.card import RewardCard
-from inverse_rlhf.show.origin import code_digest, version
+from inverse_rlhf.show.origin import VERSION, code_digest
 from inverse_rlhf.show.report import Results
 from tests.show.reports import results, rewards, scores, written
 
@@ -66,7 +66,7 @@ def test_it_has_all_parts(found: Results, tmp_path: Path, data: Path) -> None:
     assert "kl_coef: 0.5" in html
     assert hashlib.sha256(b"pairs").hexdigest() in html
     assert "2410.12491" in html
-    assert f"<dt>inverse-rlhf</dt><dd>{version()}</dd>" in html
+    assert f"<dt>inverse-rlhf</dt><dd>{VERSION}</dd>" in html
     assert f"<dd>{code_digest()}</dd>" in html
     assert html.count("may be toxic") >= 5
     assert '<span class="w up' in html

@@ -90,3 +90,32 @@ def test_the_first_stop_leads_to_the_content(report: Path, browser: Browser) -> 
         visit.page.keyboard.press("Tab")
         visit.page.keyboard.press("Enter")
         assert visit.page.evaluate("document.activeElement.id") == "main"
+
+
+def test_the_words_numbers_are_shown_by_a_key_and_on_paper(report: Path, browser: Browser) -> None:
+    with browser.open(report) as visit:
+        visit.page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true")
+        number = """() => {
+            const word = document.querySelector('.text .w');
+            const after = getComputedStyle(word, '::after');
+            return [after.display, after.content, word.title];
+        }"""
+        display, _, title = visit.page.evaluate(number)
+        assert display == "none"
+        visit.page.locator("input.numbers").focus()
+        visit.page.keyboard.press("Space")
+        display, content, _ = visit.page.evaluate(number)
+        assert display == "inline-block"
+        assert title in content
+        assert re.fullmatch("[+\N{MINUS SIGN}]\\d+\\.\\d\\d", title)
+        visit.page.keyboard.press("Space")
+        assert visit.page.evaluate(number)[0] == "none"
+        visit.page.emulate_media(media="print")
+        assert visit.page.evaluate(number)[0] == "inline-block"
+
+
+def test_paper_cuts_nothing_off(report: Path, browser: Browser) -> None:
+    with browser.open(report, width=700) as visit:  # A4 and US letter within their margins
+        visit.page.emulate_media(media="print")
+        visit.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert visit.beyond() == []
