@@ -25,6 +25,8 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _REFERENCE = re.compile(r"url\(#([^)]*)\)")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_INK, _WHITE = "#1a1a1a", "#ffffff"
+"""Of figures' text and lines, and of what they stand on, which follow the page's theme."""
 _CITE = (
     "Please cite inverse-rlhf (CITATION.cff), and for the idea of recovering an aligned model's "
     "reward by inverse reinforcement learning: Joselowitz et al., Insights from the Inverse, arXiv "
@@ -194,8 +196,9 @@ def clean(text: str) -> str:
 def inline_svg(svg: str, name: str, *, title: str, description: str) -> Markup:
     """An SVG to stand in a page beside others.
 
-    Its ids and what refers to them begin with `name`; its size is the page's matter; what it would
-    load or change elsewhere in the page (styles, metadata, scripts) is left out.
+    Its ids and what refers to them begin with `name`; its size is the page's matter, and so are the
+    colours of text, of lines and of the ground; what it would load or change elsewhere in the page
+    (styles, metadata, scripts) is left out.
 
     Args:
         svg: as a file has it.
@@ -212,6 +215,8 @@ def inline_svg(svg: str, name: str, *, title: str, description: str) -> Markup:
         named = {_plain(key): value for key, value in element.attrib.items()}
         element.attrib.clear()
         element.attrib |= {key: _renamed(key, value, name) for key, value in named.items()}
+        if "style" in element.attrib:
+            element.set("style", _in_theme(element.tag, element.attrib["style"]))
     for key in ("width", "height", "version"):
         root.attrib.pop(key, None)
     read = {f"{name}-title": ("title", title), f"{name}-description": ("desc", description)}
@@ -221,6 +226,12 @@ def inline_svg(svg: str, name: str, *, title: str, description: str) -> Markup:
         words.text = clean(text)
         root.insert(position, words)
     return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def _in_theme(tag: str, style: str) -> str:
+    """A style in the page's colours; white text stays, since it stands on a colour of data."""
+    style = style.replace(_INK, "var(--ink)")
+    return style if tag == "text" else style.replace(_WHITE, "var(--paper)")
 
 
 def _plain(name: str) -> str:

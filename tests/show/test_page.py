@@ -4,9 +4,11 @@ import re
 
 import pytest
 from markupsafe import escape
+from matplotlib.figure import Figure
 from ruamel.yaml import YAML
 
 from inverse_rlhf.show import page
+from inverse_rlhf.show.drawing import BLUE, INK, style, svg_text
 from inverse_rlhf.show.page import (
     Cell,
     Headline,
@@ -43,6 +45,27 @@ def test_drawings_of_one_page_do_not_meet() -> None:
     assert "A &lt;b&gt;" in one
     assert 'aria-labelledby="one-title one-description"' in one
     assert not re.search("<style|<script|metadata|http|width=", one)
+
+
+def test_drawings_follow_the_theme_but_for_the_colours_of_data() -> None:
+    with style():
+        figure = Figure(figsize=(3, 2))
+        axes = figure.subplots()
+        axes.imshow([[0.0, 1.0]], cmap="Blues")
+        axes.text(0, 0, "on dark", color="white")
+        axes.text(1, 0, "on light", color="black")
+        axes.plot([0, 1], [0, 0], color=BLUE)
+        axes.set_title("title")
+    svg = inline_svg(svg_text(figure, "a", "t"), "a", title="t", description="d")
+    assert INK not in svg
+    texts = dict(re.findall(r'<text [^>]*style="([^"]*)"[^>]*>([^<]+)', svg))
+    texts = {text: look for look, text in texts.items()}
+    assert "fill: var(--ink)" in texts["title"]
+    assert "fill: #ffffff" in texts["on dark"]
+    assert "var" not in texts["on light"]
+    assert f"stroke: {BLUE}" in svg
+    grounds = re.findall(r'<path [^>]*style="fill: ([^";]*)', svg)
+    assert grounds.count("var(--paper)") == 2  # the figure's and the axes'
 
 
 @pytest.mark.parametrize(
@@ -90,9 +113,9 @@ def test_credits_have_a_cue_besides_colour() -> None:
     assert '<span class="w up s4" title="+2.00">good</span>' in html
     assert '<span class="w down s2" title="\N{MINUS SIGN}0.60">bad</span>' in html
     assert "Raises: good +2.00. Lowers: bad \N{MINUS SIGN}0.60." in html
-    style = str(page._inlined("page.css"))
-    assert "underline solid" in style
-    assert "underline wavy" in style
+    css = str(page._inlined("page.css"))
+    assert "underline solid" in css
+    assert "underline wavy" in css
 
 
 def test_empty_and_cut_texts_say_so() -> None:
