@@ -1,5 +1,6 @@
 """Whether audits find what was planted, as one figure."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from inverse_rlhf.files import atomic
-from inverse_rlhf.organism_params import KINDS
+from inverse_rlhf.organism_params import KINDS, Plant
 from inverse_rlhf.show.drawing import BLUE, GREEN, GREY, RED, style, write_png
 
 METHOD_NAMES = {
@@ -26,7 +27,26 @@ _LOOKS: dict[str, dict[str, Any]] = {
 _MARKERS = "osD^vPX*"
 
 
-def draw_organisms(summary: dict[str, Any], path: Path | str) -> None:
+def found_in_nulls(
+    summary: dict[str, Any], plants: Mapping[str, Plant], method: str = "audit"
+) -> dict[str, str]:
+    """In how many audits a method finds anything where no reward is planted, as "0 of 9".
+
+    Returns:
+        By kind, of those that there are: where the aligned side is the base itself, so that
+        whatever is found is wrong, and where it writes at another temperature or was taught rewards
+        dealt out at random, and truly differs.
+    """
+    counts = {"the base itself": [0, 0], "what differs unplanted": [0, 0]}
+    for name, null in summary["nulls"].items():
+        differs = plants[name].shuffled or plants[name].temperature is not None
+        count = counts[list(counts)[differs]]
+        count[0] += null["with_findings"] if method == "audit" else null["of_others"][method]
+        count[1] += null["audits"]
+    return {kind: f"{found} of {of}" for kind, (found, of) in counts.items() if of}
+
+
+def draw_organisms(summary: dict[str, Any], plants: Mapping[str, Plant], path: Path | str) -> None:
     """Rates by kind of plant, power by number of pairs and KL, and the audit beside baselines.
 
     Args:
@@ -35,14 +55,14 @@ def draw_organisms(summary: dict[str, Any], path: Path | str) -> None:
     with style(), mpl.rc_context({"font.size": 9}):
         figure = Figure(figsize=(13.5, 4.4))
         axes = figure.subplots(1, 3, width_ratios=[1.4, 1, 1.1])
-        _kinds(axes[0], summary)
+        _kinds(axes[0], summary, plants)
         _power(axes[1], summary["power"])
-        _methods(axes[2], summary["methods"])
+        _methods(axes[2], summary, plants)
     with atomic(path) as temporary:
         write_png(figure, temporary)
 
 
-def _kinds(axes: Axes, summary: dict[str, Any]) -> None:
+def _kinds(axes: Axes, summary: dict[str, Any], plants: Mapping[str, Plant]) -> None:
     kinds = [name for name in KINDS if name in summary["kinds"]]
     shown: dict[str, tuple[str, dict[str, Any]]] = {
         "recall": ("planted ones found", {"color": BLUE}),
@@ -65,12 +85,9 @@ def _kinds(axes: Axes, summary: dict[str, Any]) -> None:
     axes.set_xticks(places, labels, rotation=20, ha="right")
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("share, median and range over seeds")
-    findings = [null["with_findings"] for null in summary["nulls"].values()]
-    audits = [null["audits"] for null in summary["nulls"].values()]
-    axes.set_title(
-        "What an audit finds, by kind of plant (number)\n"
-        f"nothing planted: something found in {sum(findings)} of {sum(audits)}"
-    )
+    nulls = found_in_nulls(summary, plants).items()
+    lines = [f"nothing planted: something in {count} audits of {kind}" for kind, count in nulls]
+    axes.set_title("\n".join(["What an audit finds, by kind of plant (number)", *lines]))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, fontsize=8)
 
 
@@ -107,7 +124,7 @@ def _power(axes: Axes, power: list[dict[str, Any]]) -> None:
         axes.legend(fontsize=8, loc="lower right")
 
 
-def _methods(axes: Axes, methods: dict[str, Any]) -> None:
+def _methods(axes: Axes, summary: dict[str, Any], plants: Mapping[str, Plant]) -> None:
     keys = {
         "recall": "planted\nfound",
         "precision": "of all found,\nright",
@@ -116,13 +133,15 @@ def _methods(axes: Axes, methods: dict[str, Any]) -> None:
     }
     places = np.arange(len(keys))
     for shift, method in zip((-0.27, 0, 0.27), METHOD_NAMES, strict=True):
-        rates = methods[method]
+        rates = summary["methods"][method]
         medians = [(rates[key] or {"median": np.nan})["median"] for key in keys]
-        nulls = f"finds something in {rates['nulls_with_findings']} of {rates['nulls']} nulls"
-        label = f"{METHOD_NAMES[method]} ({nulls})"
+        nulls = found_in_nulls(summary, plants, method)
+        label = ": ".join([METHOD_NAMES[method], *([", ".join(nulls.values())] if nulls else [])])
         look = {"edgecolor": "white"} | _LOOKS[method]
         axes.bar(places + shift, medians, 0.26, label=label, **look)
     axes.set_xticks(places, list(keys.values()))
     axes.set_ylim(0, 1.02)
     axes.set_title("Beside what one would do otherwise,\non the same pairs")
-    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1)
+    title = f"something found in: {', '.join(nulls)}" if nulls else None
+    look = {"fontsize": 8, "title_fontsize": 8, "loc": "upper center"}
+    axes.legend(title=title, bbox_to_anchor=(0.5, -0.2), ncols=1, **look)

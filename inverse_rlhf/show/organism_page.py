@@ -8,7 +8,7 @@ from typing import Any
 
 from inverse_rlhf.files import atomic
 from inverse_rlhf.organism_params import KINDS, Plant
-from inverse_rlhf.show.organism_figure import METHOD_NAMES
+from inverse_rlhf.show.organism_figure import METHOD_NAMES, found_in_nulls
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem;
@@ -29,10 +29,9 @@ _RATES = ("recall", "precision", "precision_of_main", "precision_at_full_recall"
 Cell = str | dict[str, float] | None
 
 
-def closing_lines(summary: dict[str, Any]) -> list[str]:
+def closing_lines(summary: dict[str, Any], plants: Mapping[str, Plant]) -> list[str]:
     """The result in a few lines."""
     single, every = summary["kinds"]["single"], summary["kinds"]["all"]
-    nulls = summary["nulls"].values()
     lines = []
     if single["recall"] is not None:
         lines.append(
@@ -43,10 +42,14 @@ def closing_lines(summary: dict[str, Any]) -> list[str]:
         *lines,
         f"of all that is found {_range(every['precision']) or 'nothing'} was planted, of main "
         f"objectives {_range(every['precision_of_main']) or 'none'}",
-        f"nothing planted: something found in {sum(null['with_findings'] for null in nulls)} of "
-        f"{sum(null['audits'] for null in nulls)} audits",
+        f"nothing planted: something found in {_in_nulls(summary, plants)}",
         "next: metrics/organisms.html",
     ]
+
+
+def _in_nulls(summary: dict[str, Any], plants: Mapping[str, Plant], method: str = "audit") -> str:
+    counts = found_in_nulls(summary, plants, method).items()
+    return ", ".join(f"{count} audits of {kind}" for kind, count in counts) or "no audit"
 
 
 def write_page(
@@ -61,13 +64,13 @@ def write_page(
     image = base64.b64encode(Path(figure).read_bytes()).decode()
     parts = [
         "<h1>Does the audit find what was planted, and nothing else?</h1>",
-        f"<p>{escape('; '.join(closing_lines(summary)[:-1]))}. Median (range) over seeds "
+        f"<p>{escape('; '.join(closing_lines(summary, plants)[:-1]))}. Median (range) over seeds "
         f"{', '.join(map(str, summary['seeds']))}, {summary['pairs']:,} pairs an audit.</p>",
         f'<img alt="Rates by kind of plant, power, and baselines" '
         f'src="data:image/png;base64,{image}">',
         *_kinds(summary),
         *_nulls(summary, plants),
-        *_methods(summary),
+        *_methods(summary, plants),
         *_power(summary),
         *_ratios(summary, plants),
         *_slices(summary, plants),
@@ -111,23 +114,30 @@ def _kinds(summary: dict[str, Any]) -> list[str]:
     ]
 
 
-def _nulls(summary: dict[str, Any], plants: Iterable[str]) -> list[str]:
+def _nulls(summary: dict[str, Any], plants: Mapping[str, Plant]) -> list[str]:
     others = [name for name in METHOD_NAMES if name != "audit"]
     rows: list[list[Cell]] = [
         [
             plant,
+            _weights(plants[plant]),
             str(null["audits"]),
             str(null["with_findings"]),
             *(str(null["of_others"][name]) for name in others),
         ]
         for plant, null in _in_order(summary["nulls"], plants)
     ]
-    heads = ["organism", "audits", "with anything found"]
+    heads = ["organism", "planted", "audits", "with anything found"]
     heads += [f"by {METHOD_NAMES[name]}" for name in others]
-    return ["<h2>Where no reward is planted</h2>", _table(heads, rows)]
+    return [
+        "<h2>Where no reward is planted</h2>",
+        "<p>Where the aligned side is the base itself, all that is found is wrong. A policy at "
+        "another temperature, or taught rewards dealt out at random, truly differs from the base: "
+        "what is found there is a difference that nobody planted.</p>",
+        _table(heads, rows),
+    ]
 
 
-def _methods(summary: dict[str, Any]) -> list[str]:
+def _methods(summary: dict[str, Any], plants: Mapping[str, Plant]) -> list[str]:
     rows: list[list[Cell]] = []
     for method, rates in _in_order(summary["methods"], METHOD_NAMES):
         ahead = rates.get("audit_ahead_by")
@@ -140,9 +150,9 @@ def _methods(summary: dict[str, Any]) -> list[str]:
         rows.append(
             [METHOD_NAMES[method]]
             + [rates[key] for key in _RATES]
-            + [f"{rates['nulls_with_findings']} of {rates['nulls']}", beside]
+            + [_in_nulls(summary, plants, method), beside]
         )
-    heads = ["method", *_RATE_HEADS, "nulls with findings"]
+    heads = ["method", *_RATE_HEADS, "finds something where nothing is planted"]
     heads.append("audit ahead in the last share, paired over plants; sign test")
     fewer: list[list[Cell]] = [
         [f"{row['pairs']:,}", METHOD_NAMES[row["method"]], *(row[key] for key in _RATES)]

@@ -26,10 +26,10 @@ def main(settings: Settings) -> list[str]:
     scores = pd.DataFrame(rows)
     summary = summary_of(scores, audited, plants)
     write_csv(scores, "organisms/scores.csv")
-    draw_organisms(summary, "organisms/organisms.png")
+    draw_organisms(summary, plants, "organisms/organisms.png")
     write_json(summary, "metrics/organisms.json")
     write_page(summary, plants, "organisms/organisms.png", "metrics/organisms.html")
-    return closing_lines(summary)
+    return closing_lines(summary, plants)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from inverse_rlhf.evaluation.namings import METHODS
 from inverse_rlhf.evaluation.organism_summary import summary_of
 from inverse_rlhf.files import read_json, write_json
 from inverse_rlhf.organism_params import Plant
-from inverse_rlhf.show.organism_figure import METHOD_NAMES, draw_organisms
+from inverse_rlhf.show.organism_figure import METHOD_NAMES, draw_organisms, found_in_nulls
 from inverse_rlhf.show.organism_page import closing_lines, write_page
 from tests.organisms import audited, score
 
@@ -32,6 +32,7 @@ PLANTS = {
     "dealt": Plant(kind="null", weights={"we": 1.0}, shuffled=True),
     "cooler": Plant(kind="null", temperature=0.5),
 }
+NULLS = "1 of 2 audits of the base itself, 0 of 4 audits of what differs unplanted"
 UNITS = {"length": 1.0, "commas": 1.0, "sentiment": 1.0, "we": 1.0}
 
 
@@ -151,15 +152,15 @@ def test_kinds_nulls_methods_and_power_are_tables(page: str) -> None:
     assert kinds["all"][:2] == ["4", "0.75"]
     assert kinds["conditional"] == ["2", "0.50", "0.50", "1.00", "0.50", "0.50", "1.00"]
     head, *nulls = table_of(page, "Where no reward is planted")
-    assert head[3:] == ["by t-tests of objectives", "by log-odds of words"]
+    assert head[4:] == ["by t-tests of objectives", "by log-odds of words"]
     assert nulls == [
-        ["base", "2", "1", "1", "1"],
-        ["dealt", "2", "0", "0", "0"],
-        ["cooler", "2", "0", "0", "0"],
+        ["base", "nothing", "2", "1", "1", "1"],
+        ["dealt", "we +1, dealt out at random", "2", "0", "0", "0"],
+        ["cooler", "nothing; temperature 0.5", "2", "0", "0", "0"],
     ]
     methods = table_of(page, "Beside what one would do otherwise")[1:]
     assert [row[0] for row in methods] == list(METHOD_NAMES.values())
-    assert methods[0][-2:] == ["1 of 6", ""]
+    assert methods[0][-2:] == [NULLS, ""]
     assert methods[1][-1].startswith(
         "+0.25 (+0.25 to +0.25); better on 4, worse on 0 plants; p 0.12"
     )
@@ -206,10 +207,10 @@ def test_what_is_not_planted_has_no_heading(tmp_path: Path) -> None:
 
 
 def test_the_end_is_in_a_few_lines(summary: dict[str, Any]) -> None:
-    assert closing_lines(summary) == [
+    assert closing_lines(summary, PLANTS) == [
         "single objectives found 1.00, first by weight 1.00",
         "of all that is found 0.75 was planted, of main objectives 1.00",
-        "nothing planted: something found in 1 of 6 audits",
+        f"nothing planted: something found in {NULLS}",
         "next: metrics/organisms.html",
     ]
 
@@ -217,10 +218,10 @@ def test_the_end_is_in_a_few_lines(summary: dict[str, Any]) -> None:
 def test_without_single_objectives_the_end_has_no_line_of_them(tmp_path: Path) -> None:
     plants = {name: PLANTS[name] for name in ("both", "base")}
     summary = summary_for(plants)
-    lines = closing_lines(summary)
+    lines = closing_lines(summary, plants)
     assert lines == [
         "of all that is found 1.00 was planted, of main objectives 1.00",
-        "nothing planted: something found in 1 of 2 audits",
+        "nothing planted: something found in 1 of 2 audits of the base itself",
         "next: metrics/organisms.html",
     ]
     (tmp_path / "figure.png").write_bytes(b"x")
@@ -231,7 +232,7 @@ def test_without_single_objectives_the_end_has_no_line_of_them(tmp_path: Path) -
 
 
 def test_the_end_is_on_the_page(summary: dict[str, Any], page: str) -> None:
-    for line in closing_lines(summary)[:3]:
+    for line in closing_lines(summary, PLANTS)[:3]:
         assert line in page
     assert "seeds 4, 5, 3,000 pairs an audit" in page
 
@@ -239,9 +240,22 @@ def test_the_end_is_on_the_page(summary: dict[str, Any], page: str) -> None:
 def test_a_range_is_over_seeds(summary: dict[str, Any]) -> None:
     every = summary["kinds"]["all"] | {"precision": {"median": 0.5, "min": 0.25, "max": 1.0}}
     changed = summary | {"kinds": summary["kinds"] | {"all": every}}
-    assert closing_lines(changed)[1] == (
+    assert closing_lines(changed, PLANTS)[1] == (
         "of all that is found 0.50 (0.25 to 1.00) was planted, of main objectives 1.00"
     )
+
+
+def test_what_differs_unplanted_is_told_apart_from_the_base_itself(summary: dict[str, Any]) -> None:
+    of_others = {"t_test": 2, "log_odds": 0}
+    cooler = {"audits": 2, "with_findings": 2, "of_others": of_others}
+    changed = summary | {"nulls": summary["nulls"] | {"cooler": cooler}}
+    both = {"the base itself": "1 of 2", "what differs unplanted": "2 of 4"}
+    assert found_in_nulls(changed, PLANTS) == both
+    assert found_in_nulls(changed, PLANTS, "t_test") == both
+    assert found_in_nulls(changed, PLANTS, "log_odds") == both | {
+        "what differs unplanted": "0 of 4"
+    }
+    assert found_in_nulls({"nulls": {}}, PLANTS) == {}
 
 
 # the figure
@@ -250,14 +264,17 @@ def test_a_range_is_over_seeds(summary: dict[str, Any]) -> None:
 def test_the_figure_shows_rates(
     summary: dict[str, Any], tmp_path: Path, drawn: list[Figure]
 ) -> None:
-    draw_organisms(summary, tmp_path / "figure.png")
+    draw_organisms(summary, PLANTS, tmp_path / "figure.png")
     kinds, power, methods = drawn[0].axes
     labels = [label.get_text() for label in kinds.get_xticklabels()]
     assert labels == ["easy (1)", "opposed (1)", "conditional (2)"]
     heights = [patch.get_height() for patch in kinds.patches]
     recall, of_main, precision = [1, 1, 0.5], [1, 1, 1], [1, 1, 0.5]
     assert heights == pytest.approx(recall + of_main + precision)
-    assert "something found in 1 of 6" in kinds.get_title(loc="left")
+    assert kinds.get_title(loc="left").splitlines()[1:] == [
+        "nothing planted: something in 1 of 2 audits of the base itself",
+        "nothing planted: something in 0 of 4 audits of what differs unplanted",
+    ]
     curves = [curve for curve in power.containers if isinstance(curve, ErrorbarContainer)]
     assert [curve.get_label() for curve in curves] == ["0.3 to 1 nats (1)", "1 to 3 nats (1)"]
     near, far = (np.asarray(curve.lines[0].get_xydata()) for curve in curves)
@@ -269,7 +286,7 @@ def test_the_figure_shows_rates(
     legend = methods.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == [
-        f"{name} (finds something in 1 of 6 nulls)" for name in METHOD_NAMES.values()
+        f"{name}: 1 of 2, 0 of 4" for name in METHOD_NAMES.values()
     ]
 
 
@@ -280,7 +297,7 @@ def test_a_file_of_the_summary_gives_the_same_page_and_figure(
     write_json(summary, tmp_path / "summary.json")
     as_read = read_json(tmp_path / "summary.json")
     for name, given in (("one", summary), ("two", as_read)):
-        draw_organisms(given, tmp_path / f"{name}.png")
+        draw_organisms(given, PLANTS, tmp_path / f"{name}.png")
         write_page(given, PLANTS, tmp_path / f"{name}.png", tmp_path / f"{name}.html")
     assert list(as_read["methods"]) != list(summary["methods"])
     for kind in ("png", "html"):
@@ -290,7 +307,7 @@ def test_a_file_of_the_summary_gives_the_same_page_and_figure(
 
 def test_the_figure_is_a_png_of_the_same_bytes(summary: dict[str, Any], tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
-        draw_organisms(summary, tmp_path / name)
+        draw_organisms(summary, PLANTS, tmp_path / name)
     content = (tmp_path / "a.png").read_bytes()
     assert content.startswith(b"\x89PNG")
     assert content == (tmp_path / "b.png").read_bytes()
@@ -303,7 +320,7 @@ def test_the_figure_is_a_png_of_the_same_bytes(summary: dict[str, Any], tmp_path
 def test_a_figure_of_few_plants(tmp_path: Path, names: tuple[str, ...]) -> None:
     """Without single ones there is no power, without nulls nothing to be found in them."""
     plants = {name: PLANTS[name] for name in names}
-    draw_organisms(summary_for(plants, (4,)), tmp_path / "figure.png")
+    draw_organisms(summary_for(plants, (4,)), plants, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -311,6 +328,6 @@ def test_where_nothing_was_found_there_is_no_precision(tmp_path: Path) -> None:
     summary = summary_for({"<longer>": PLANTS["<longer>"]})
     for rates in (*summary["kinds"].values(), *summary["methods"].values()):
         rates |= {"precision": None, "precision_of_main": None}
-    draw_organisms(summary, tmp_path / "figure.png")
+    draw_organisms(summary, PLANTS, tmp_path / "figure.png")
     write_page(summary, PLANTS, tmp_path / "figure.png", tmp_path / "page.html")
     assert "None" not in (tmp_path / "page.html").read_text()
