@@ -97,7 +97,7 @@ def main(params: StageParams) -> list[str]:
     figures = figures_of(found, by_kind, runs, correlations, curves)
     titles = captions(low := found.labels[0])
     drawings = write_figures(figures, titles, Path("metrics/figures"), Path("metrics/drawings"))
-    for name, points in curves_of(found).items():
+    for name, points in curves_of(found, curves).items():
         write_csv(points, f"metrics/curves/{name}.csv")
     versions = read_json("data/inputs/versions.json")
     write_report("metrics/report.html", found, drawings, versions=versions, data=DIGESTS)

@@ -5,7 +5,13 @@ from matplotlib.figure import Figure
 
 from inverse_rlhf.evaluation.candidates import Rewards
 from inverse_rlhf.evaluation.margins import beside_control
-from inverse_rlhf.show.figures import Measured, confusion_points, draw_figures, roc_points
+from inverse_rlhf.show.figures import (
+    Measured,
+    confusion_points,
+    draw_figures,
+    rewards_since_start,
+    roc_points,
+)
 from inverse_rlhf.show.report import Results
 
 
@@ -46,7 +52,14 @@ def figures_of(
     )
 
 
-def curves_of(found: Results) -> dict[str, pd.DataFrame]:
-    """The tables behind DVC's charts of the recovered reward, by their names."""
-    points = confusion_points(found.scores, found.threshold, found.cut, found.labels)
-    return {"roc": roc_points(found.scores, found.cut), "confusion": points}
+def curves_of(found: Results, curves: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The tables behind DVC's charts that no training writes, by their names.
+
+    Args:
+        curves: of policy training, by policy (rlhf, rerl).
+    """
+    return {
+        "rewards": rewards_since_start(curves),
+        "roc": roc_points(found.scores, found.cut),
+        "confusion": confusion_points(found.scores, found.threshold, found.cut, found.labels),
+    }

@@ -214,6 +214,26 @@ def draw_figures(known: Measured) -> dict[str, Figure]:
     return drawn
 
 
+def rewards_since_start(curves: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """By how much each policy's training raised its own reward.
+
+    Two rewards differ in their zeros and not only in their scales, so that their rises can be laid
+    beside each other and they cannot.
+
+    Args:
+        curves: of policy training, by policy (rlhf, rerl).
+
+    Returns:
+        step; aligned and rerl, the mean reward less that of the first step, in standard deviations
+        of each reward; NaN where one has no such step.
+    """
+    rises = {}
+    for name in ("aligned", "rerl"):
+        reward = curves[KEYS[name]].set_index("step")["reward"]
+        rises[name] = reward - reward.iloc[0]
+    return pd.DataFrame(rises).rename_axis("step").reset_index()
+
+
 def roc_points(scores: pd.DataFrame, cut: float) -> pd.DataFrame:
     """The ROC curve of low true by low recovered reward, on both policies' test completions.
 
@@ -296,11 +316,11 @@ def _policy_training(curves: dict[str, pd.DataFrame]) -> Figure:
     }
     figure = Figure(figsize=(10, 6.5))
     axes = figure.subplots(2, 2)
+    rises = rewards_since_start(curves).set_index("step")
     for axis, (column, label) in zip(axes.flat, panels.items(), strict=True):
         for name, reward in trained.items():
             curve = curves[KEYS[name]]
-            # Two rewards differ in their zeros and not only in their scales.
-            values = curve[column] - (curve["reward"].iloc[0] if column == "reward" else 0)
+            values = rises.loc[curve["step"], name] if column == "reward" else curve[column]
             axis.plot(curve["step"], values, label=f"{name}, {reward}", **_line(name, len(curve)))
         axis.set(xlabel="step", ylabel=label)
         axis.legend(fontsize=9)

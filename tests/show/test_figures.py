@@ -17,6 +17,7 @@ from inverse_rlhf.show.figures import (
     confusion_points,
     draw_figures,
     reliability,
+    rewards_since_start,
     roc_points,
 )
 
@@ -137,6 +138,16 @@ def test_rewards_begin_at_zero_and_every_line_is_named(drawn: dict[str, Figure])
         lines = axes.get_lines()[:2]
         assert lines[0].get_linestyle() != lines[1].get_linestyle()
         assert lines[0].get_marker() != lines[1].get_marker()
+
+
+def test_rises_are_from_each_rewards_own_first_step() -> None:
+    curves = {
+        "rlhf": pd.DataFrame({"step": [1, 2, 3], "reward": [5.0, 5.5, 6.5]}),
+        "rerl": pd.DataFrame({"step": [1, 2], "reward": [-1.0, 1.0]}),
+    }
+    rises = rewards_since_start(curves)
+    expected = {"step": [1, 2, 3], "aligned": [0.0, 0.5, 1.5], "rerl": [0.0, 2.0, np.nan]}
+    pd.testing.assert_frame_equal(rises, pd.DataFrame(expected))
 
 
 @pytest.mark.parametrize(("low", "start"), [(0.45, 0.4), (0.1, 0.08), (0.0, 0.0)])

@@ -53,10 +53,11 @@ def fill(folder: Path, *, shift: float) -> None:
             place = folder / path
             place.parent.mkdir(parents=True, exist_ok=True)
             table = pd.read_csv(place) if place.exists() else pd.DataFrame(index=range(8))
+            columns = column if isinstance(column, list) else [column]
             label = chart.get("template") == "confusion"
             values = ["toxic", "non-toxic"] * 4 if label else generator.uniform(size=8) + shift
             table[chart["x"]] = ["toxic", "non-toxic", "toxic", "toxic"] * 2 if label else range(8)
-            table.assign(**{column: values}).to_csv(place, index=False)
+            table.assign(**dict.fromkeys(columns, values)).to_csv(place, index=False)
     (folder / "metrics/figures").mkdir(exist_ok=True)
     for name in ("roc", "summary"):
         figure = Figure(figsize=(12, 1))
@@ -78,7 +79,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "x": "actual" if "confusion" in template.DEFAULT_NAME else "step",
             "y": {"metrics/curves/confusion.csv": "predicted"}
             if "confusion" in template.DEFAULT_NAME
-            else {"metrics/curves/rlhf.csv": "reward"},
+            else {"metrics/curves/rlhf.csv": "kl"},
         }
         for template in TEMPLATES
     }
