@@ -33,7 +33,6 @@ class _AsEverywhere:
     """
 
     processing_class: PreTrainedTokenizerBase
-    accelerator: Any
 
     def __init__(
         self,
@@ -59,10 +58,10 @@ class _AsEverywhere:
     ) -> tuple[torch.Tensor | None, ...]:
         """TRL's method: log-probabilities and entropies of completion tokens."""
         padded = not attention_mask[:, 0].all()
-        within: Any = self.accelerator.unwrap_model(model)  # names what the others hand through
-        within = within.get_base_model() if isinstance(within, PeftModel) else within
+        whole = extract_model_from_parallel(model)
+        within = whole.get_base_model() if isinstance(whole, PeftModel) else whole
         named = "position_ids" in inspect.signature(within.forward).parameters
-        with _positions_of_tokens(model) if padded and named else contextlib.nullcontext():
+        with _positions_of_tokens(whole) if padded and named else contextlib.nullcontext():
             found: tuple[torch.Tensor | None, ...] = super()._get_per_token_logps_and_entropies(  # type: ignore[misc]
                 model, input_ids, attention_mask, *args, **settings
             )
@@ -107,7 +106,7 @@ def _positions_of_tokens(model: PreTrainedModel) -> Iterator[None]:
         positions = (given["attention_mask"].cumsum(1) - 1).clamp(min=0)
         return args, given | {"position_ids": positions}
 
-    hook = extract_model_from_parallel(model).register_forward_pre_hook(tell, with_kwargs=True)
+    hook = model.register_forward_pre_hook(tell, with_kwargs=True)
     try:
         yield
     finally:
