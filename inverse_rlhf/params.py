@@ -8,6 +8,7 @@ groups, which is what dvc.yaml declares for it.
 import importlib
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -339,6 +340,28 @@ class Rlhf(Decoding, Rollouts):
     trainable_layers: Blocks
     lora_rank: LoraRank
     lora_save: Literal["merged", "adapter"]
+    generation: Literal["generate", "continuous_batching", "vllm_colocate", "vllm_server"]
+
+    def check_engine(self) -> None:
+        """Check that what draws completions is installed.
+
+        Raises:
+            UserError: it is not.
+        """
+        if self.generation.startswith("vllm") and find_spec("vllm") is None:
+            raise UserError(
+                f"rlhf.generation is {self.generation}, but vLLM is not installed: "
+                "`pip install 'trl[vllm]'`, on a machine with a GPU, or set it to generate"
+            )
+
+    @model_validator(mode="after")
+    def _continuous_batches_end_anywhere(self) -> "Rlhf":
+        if self.generation == "continuous_batching" and self.min_new_tokens:
+            raise ValueError(
+                f"min_new_tokens is {self.min_new_tokens}, which generation continuous_batching "
+                "would ignore: set it to 0"
+            )
+        return self
 
     @model_validator(mode="after")
     def _adapters_are_of_all_layers(self) -> "Rlhf":
@@ -550,6 +573,15 @@ class Params(Group):
             raise ValueError(
                 f"rlhf.batch_size is {self.rlhf.batch_size}, but data.splits.rl has "
                 f"{self.data.splits.rl} prompts: lower it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _trained_weights_keep_their_precision(self) -> "Params":
+        if self.compute.bf16 and self.rlhf.generation == "continuous_batching":
+            raise ValueError(
+                "compute.bf16 is true, with which rlhf.generation continuous_batching would leave "
+                "the trained weights in bfloat16: set bf16 to false, or generation to generate"
             )
         return self
 

@@ -66,6 +66,7 @@ def run_stage(main: Main, *, models: bool = True, shared: bool = False) -> None:
 
         own: Any = for_stage(params, params_class(main))
         processes.check_precision(params.compute.bf16)
+        params.rlhf.check_engine()
         fast = "compute" in type(own).model_fields and own.compute.fast
         together = processes.joined(own.compute.device) if shared else contextlib.nullcontext()
         with together, onednn_products() if fast else contextlib.nullcontext():

@@ -47,10 +47,8 @@ def main(params: StageParams, kept: Path) -> list[str]:
         seed=params.seed,
         curve=curve,
         checkpoints=states,
-        adapter="models/rerl",
+        out="models/rerl",
     )
-    if params.rlhf.lora_save == "merged":
-        policy.save("models/rerl")
     write_json({"rerl_with_irl_rm": facts}, "metrics/rerl_with_irl_rm.json")
     return closing.policy_training("rerl", facts, pd.read_csv(curve))
 

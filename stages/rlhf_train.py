@@ -56,10 +56,8 @@ def main(params: StageParams, kept: Path) -> list[str]:
         seed=params.seed,
         curve=curve,
         checkpoints=states,
-        adapter="models/rlhf",
+        out="models/rlhf",
     )
-    if params.rlhf.lora_save == "merged":
-        policy.save("models/rlhf")
     write_json({"rlhf_train": facts}, "metrics/rlhf_train.json")
     return closing.policy_training("rlhf", facts, pd.read_csv(curve))
 

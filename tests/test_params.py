@@ -90,12 +90,25 @@ ROOT = Path(__file__).parent.parent
         ),
         ("irl.last_k", 99, "irl.last_k is 99, but base_policy.scratch.layers is"),
         ("pairs.max_new_tokens", 500, "500, but base_policy.scratch.max_tokens is"),
+        (
+            "rlhf.generation",
+            "continuous_batching",
+            "min_new_tokens is 8, which generation continuous_batching would ignore: set it to 0",
+        ),
+        (
+            "",
+            {
+                "compute": {"bf16": True},
+                "rlhf": {"generation": "continuous_batching", "min_new_tokens": 0},
+            },
+            "compute.bf16 is true, with which rlhf.generation continuous_batching would leave",
+        ),
         ("rlhf.batch_size", 9999, "params.yaml: rlhf.batch_size is 9999, but data.splits.rl has"),
     ],
 )
 def test_bad_params(raw_params: dict[str, Any], path: str, value: Any, message: str) -> None:
     content = json.loads(json.dumps(raw_params))
-    for key in reversed(path.split(".")):
+    for key in reversed(path.split(".") if path else []):
         value = {key: value}
     preset.merge(content, value)
     with pytest.raises(UserError) as caught:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from inverse_rlhf import stage
+from inverse_rlhf import params, stage
 from inverse_rlhf.models import matmul
 from tests.modules import loaded
 
@@ -107,6 +107,23 @@ def test_a_stage_without_models_looks_at_how_later_ones_start(
     with pytest.raises(SystemExit, match="2"):
         run_stage(toy.main, models=False)
     assert capsys.readouterr().err.startswith("error: launch.evaluate is 'torchrun' in params.yaml")
+
+
+def test_the_first_stage_says_that_vllm_is_not_installed(
+    toy: ModuleType,
+    edit: Callable[[str, str], None],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before hours of work for a training that cannot begin; nothing else asks for it."""
+    monkeypatch.setattr(params, "find_spec", lambda name: None)
+    run_stage(toy.main)
+    edit("generation: generate", "generation: vllm_server")
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="2"):
+        run_stage(toy.main)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: rlhf.generation is vllm_server, but vLLM is not installed: ")
 
 
 def test_a_bug_keeps_its_traceback(toy: ModuleType, edit: Callable[[str, str], None]) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import functools
 import math
 import time
 import warnings
@@ -31,11 +30,11 @@ from inverse_rlhf.models import processes
 from inverse_rlhf.models.blocks import train_top_blocks
 from inverse_rlhf.models.checkpoints import Model, device_of, frozen_dtype
 from inverse_rlhf.models.dropout import without_dropout
-from inverse_rlhf.models.lora import lora_config, merge_trained
+from inverse_rlhf.models.lora import Trained, lora_config, merge_trained
 from inverse_rlhf.models.reading import check_context, completion_texts, ends_of_text, prompt_ids
 from inverse_rlhf.models.resumable import Checkpoints, or_none, train
 from inverse_rlhf.params import Rlhf
-from inverse_rlhf.policies.decoding import decode
+from inverse_rlhf.policies import generation
 from inverse_rlhf.policies.trl_fast import FastGrpo, FastRloo, Grpo, Rloo
 from inverse_rlhf.progress import show_training
 
@@ -87,7 +86,7 @@ def train_on_reward(
     seed: int,
     curve: Path | str,
     checkpoints: Checkpoints | None = None,
-    adapter: Path | str | None = None,
+    out: Path | str | None = None,
 ) -> dict[str, float]:
     """Train `policy` in place towards higher `score`, with a KL penalty to where it started.
 
@@ -98,15 +97,16 @@ def train_on_reward(
         prompts: column prompt.
         policy: the base policy; a copy of it is the reference of the KL penalty. Where adapters
             are trained its weights may be of any `compute.dtype`, and it ends in float32 on the CPU
-            if they were not float32. Where accelerate's
-            configuration spreads weights over processes, the first alone has them at the end.
+            if they were not float32. Where accelerate's configuration spreads weights over
+            processes, the first alone has them at the end.
         score: the reward.
         curve: CSV file of step, mean reward, its standard deviation within a batch, KL to base
             (nats per completion), length (tokens) and entropy (nats per token); it grows under a
             temporary name while training runs.
         checkpoints: where there is one, training goes on from it; None: none are taken.
-        adapter: folder that an adapter is written to, beside the model that `policy` was loaded
-            from, where `params.lora_save` is adapter; in `policy` it is merged all the same.
+        out: folder that the trained policy is written to; None: none. Where `params.lora_save` is
+            adapter, it is an adapter of the model that `policy` was loaded from; in `policy` it is
+            merged all the same.
 
     Returns:
         Training facts: seconds, steps, tokens per second, final values of the curve. Without a KL
@@ -120,16 +120,14 @@ def train_on_reward(
     fast = policy.compute.fast and not processes.spread()
     ids = prompt_ids(prompts["prompt"].tolist(), tokenizer)
     check_context(ids, prompts["prompt_id"].tolist(), policy, params.max_new_tokens)
+    _check_together(params)
+    params.check_engine()
+    if params.generation == generation.CONTINUOUS:
+        generation.check_continuous(policy, ids, params.max_new_tokens)
     if params.trainable_layers != "all":
         train_top_blocks(module, params.trainable_layers)
     lora = None
     if params.lora_rank:
-        if processes.spread():
-            raise UserError(
-                f"rlhf.lora_rank is {params.lora_rank}, but accelerate's configuration spreads "
-                "weights over processes, and an adapter is not merged into parts of them: take one "
-                "that does not, or lora_rank 0"
-            )
         lora = lora_config(module, params.lora_rank, task="CAUSAL_LM")
         torch.manual_seed(seed)  # of the adapter's first weights
     tokenizer.padding_side = "left"
@@ -141,7 +139,7 @@ def train_on_reward(
             trainer = (trainers.fast if fast else trainers.plain)(
                 model=module,
                 reward_funcs=_reward_function(score, policy, params.reward_clip),
-                args=_config(trainers.config, params, policy, seed, states),
+                args=_config(trainers.config, params, policy, ids, seed, states),
                 train_dataset=Dataset.from_dict({"prompt": list(prompts["prompt"])}),
                 processing_class=tokenizer,
                 callbacks=[recorder],
@@ -149,24 +147,21 @@ def train_on_reward(
                 reference_dtype=frozen_dtype(policy.compute),
             )
         trainer.eos_token_ids = ends_of_text(policy)
-        if fast and processes.count() > 1:
+        if fast and params.generation == "generate" and processes.count() > 1:
             torch.manual_seed(seed)  # TRL has seeded each otherwise; here they draw alike
         show_training(trainer)
-        with without_dropout(module), _decoding(module, fast=fast), _old_names():
+        with without_dropout(module), generation.drawing(module, fast=fast), _old_names():
             before = _train(trainer, recorder)
         if processes.spread():
             _collect(trainer, module)
-    if lora is not None:
-        # As it computes by itself: the trainer's autocast rounds, and would seem the merge's fault.
-        adapted = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-        if module.dtype != torch.float32:
-            # There the little that an adapter adds to a weight may be lost.
-            adapted.to("cpu", torch.float32)
-        trained = merge_trained(adapted, "rlhf.lora_rank")
-        if params.lora_save == "adapter" and adapter is not None:
-            trained.write(tokenizer, adapter, base=str(module.name_or_path))
+    adapter = None if lora is None else _merged(trainer)
     module.requires_grad_(True).eval()
     seconds = before + time.monotonic() - started
+    if out is not None:
+        if params.lora_save == "adapter" and adapter is not None:
+            adapter.write(tokenizer, out, base=policy.name)
+        else:
+            policy.save(out)
     return {
         "seconds": seconds,
         "steps": params.steps,
@@ -175,17 +170,21 @@ def train_on_reward(
     }
 
 
-@contextlib.contextmanager
-def _decoding(module: Any, *, fast: bool) -> Iterator[None]:
-    """Within it, `generate` is transformers' own, whatever the policy's folder brought; where it
-    is to be fast, with our loop.
-    """
-    ours = {"custom_generate": decode} if fast else {}
-    module.generate = functools.partial(type(module).generate, module, **ours)
-    try:
-        yield
-    finally:
-        del module.generate  # the class's again
+def _check_together(params: Rlhf) -> None:
+    """Refuse what cannot be where accelerate's configuration spreads weights over processes."""
+    if not processes.spread():
+        return
+    spread = "but accelerate's configuration spreads weights over processes, and"
+    if params.lora_rank:
+        raise UserError(
+            f"rlhf.lora_rank is {params.lora_rank}, {spread} an adapter is not merged into parts "
+            "of them: take one that does not, or lora_rank 0"
+        )
+    if params.generation == generation.CONTINUOUS:
+        raise UserError(
+            f"rlhf.generation is {params.generation}, {spread} transformers does not do that with "
+            "parts of them: take one that does not, or generation generate"
+        )
 
 
 def _train(trainer: Any, recorder: "_Curve") -> float:
@@ -217,6 +216,16 @@ def _collect(trainer: Any, module: Any) -> None:
         module.tie_weights()
 
 
+def _merged(trainer: Any) -> Trained:
+    """The adapter that was trained; its model has it merged then."""
+    # As it computes by itself: the trainer's autocast rounds, and would seem the merge's fault.
+    adapted = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    if adapted.get_base_model().dtype != torch.float32:
+        # There the little that an adapter adds to a weight may be lost.
+        adapted.to("cpu", torch.float32)
+    return merge_trained(adapted, "rlhf.lora_rank")
+
+
 def _reward_function(score: Score, policy: Model, clip: float) -> Callable[..., list[float]]:
     tokenizer = policy.tokenizer
 
@@ -239,14 +248,15 @@ def _config(
     config_class: Any,
     params: Rlhf,
     policy: Model,
+    prompts: Sequence[Sequence[int]],
     seed: int,
     states: Checkpoints,
 ) -> Any:
-    compute = policy.compute
+    compute, rollouts = policy.compute, _rollouts_at_once(params)
     device = device_of(compute).type
     config = config_class(
         max_steps=params.steps,
-        per_device_train_batch_size=_rollouts_at_once(params),
+        per_device_train_batch_size=rollouts,
         gradient_accumulation_steps=params.gradient_accumulation,
         num_generations=params.generations,
         num_iterations=params.iterations,
@@ -259,10 +269,7 @@ def _config(
         epsilon=params.clip,
         router_aux_loss_coef=0.0,  # no loss but the reward's and the penalty's
         max_completion_length=params.max_new_tokens,
-        generation_kwargs={
-            "min_new_tokens": params.min_new_tokens,
-            "eos_token_id": ends_of_text(policy),
-        },
+        **generation.settings(params, policy, prompts, rollouts * params.gradient_accumulation),
         temperature=params.temperature,
         top_k=params.top_k,
         top_p=params.top_p,

@@ -240,7 +240,7 @@ def test_what_is_shared_comes_back_in_order(
 def test_a_batch_that_processes_cannot_share_evenly_is_refused(policy: Any, params: Params) -> None:
     odd = params.rlhf.model_copy(update={"batch_size": 3, "generations": 3})
     with pytest.raises(UserError, match=r"2 processes cannot share 9 completions evenly: they mu"):
-        _config(TRAINERS["rloo"].config, odd, policy, "unused", 0)
+        _config(TRAINERS["rloo"].config, odd, policy, [[1]], 0, "unused")
 
 
 def test_a_trainer_takes_one_of_many_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

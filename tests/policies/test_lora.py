@@ -94,7 +94,7 @@ def test_an_adapter_is_what_plain_libraries_load(
         torch.manual_seed(state)  # what was drawn before is of no account
         policy = load("policy", Path("models/base"), params.compute)
         facts = train_on_reward(
-            prompts, policy, lengths, lora, seed=0, curve="curve.csv", adapter="models/rlhf"
+            prompts, policy, lengths, lora, seed=0, curve="curve.csv", out="models/rlhf"
         )
         contents.append({p.name: p.read_bytes() for p in Path("models/rlhf").iterdir()})
     assert facts["final_kl"] > 1e-5
@@ -182,7 +182,7 @@ def test_weights_beside_adapters_may_be_smaller_and_end_whole(
     base = {name: value.float() for name, value in policy.module.state_dict().items()}
     adapter = tmp_path / "adapter"
     train_on_reward(
-        prompts, policy, lengths, lora, seed=0, curve=tmp_path / "curve.csv", adapter=adapter
+        prompts, policy, lengths, lora, seed=0, curve=tmp_path / "curve.csv", out=adapter
     )
     merged = policy.module.state_dict()
     assert {value.dtype for value in merged.values()} == {torch.float32}
