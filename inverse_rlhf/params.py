@@ -586,6 +586,15 @@ class Params(Group):
         return self
 
     @model_validator(mode="after")
+    def _vllm_is_where_the_policy_is(self) -> "Params":
+        if self.compute.device.startswith("cuda:") and self.rlhf.generation == "vllm_colocate":
+            raise ValueError(
+                f"compute.device is {self.compute.device}, but rlhf.generation vllm_colocate draws "
+                "on the first GPU: set device to cuda, and CUDA_VISIBLE_DEVICES in the environment"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _a_classifier_needs_labels(self) -> "Params":
         if self.data.label_column is None and self.true_reward.source == "scratch":
             raise ValueError(

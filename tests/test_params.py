@@ -103,6 +103,11 @@ ROOT = Path(__file__).parent.parent
             },
             "compute.bf16 is true, with which rlhf.generation continuous_batching would leave",
         ),
+        (
+            "",
+            {"compute": {"device": "cuda:1"}, "rlhf": {"generation": "vllm_colocate"}},
+            "compute.device is cuda:1, but rlhf.generation vllm_colocate draws on the first GPU",
+        ),
         ("rlhf.batch_size", 9999, "params.yaml: rlhf.batch_size is 9999, but data.splits.rl has"),
     ],
 )

@@ -262,9 +262,21 @@ def average_gradients(parameters: "Iterable[torch.nn.Parameter]") -> None:
             parameter.grad /= count()
 
 
-def keep_to_one_device(arguments: "TrainingArguments") -> None:
-    """Keep a Trainer from taking all GPUs that one process sees, which is by nn.DataParallel."""
+def keep_to_one_device(arguments: "TrainingArguments", device: "torch.device") -> None:
+    """Have a Trainer train on one device.
+
+    By itself it takes all GPUs that one process sees, by nn.DataParallel, the first before the
+    others. What accelerate and TRL place on "cuda" goes to the current one.
+
+    Args:
+        device: `device_of` the params.
+    """
     arguments._n_gpu = min(arguments.n_gpu, 1)
+    if device.index and not together():
+        import torch
+
+        torch.cuda.set_device(device)
+        arguments._setup_devices = device
 
 
 def spread() -> bool:

@@ -250,7 +250,7 @@ def _train(
     key: str,
 ) -> dict[str, float]:
     """Train in place; the group of params, `key`, is named where the loss is not finite."""
-    started = time.monotonic()
+    started, device = time.monotonic(), device_of(compute)
     steps = params.epochs * math.ceil(len(train) / params.batch_size)
     with or_none(checkpoints) as states:
         arguments = TrainingArguments(
@@ -265,13 +265,13 @@ def _train(
             seed=seed,
             bf16=compute.bf16,
             activation_checkpointing=compute.gradient_checkpointing,
-            use_cpu=device_of(compute).type == "cpu",
-            dataloader_pin_memory=device_of(compute).type == "cuda",
+            use_cpu=device.type == "cpu",
+            dataloader_pin_memory=device.type == "cuda",
             **states.settings(steps),
             logging_steps=50,
             report_to=[],
         )
-        processes.keep_to_one_device(arguments)
+        processes.keep_to_one_device(arguments, device)
         trainer = _Trainer(
             model=model,
             args=arguments,

@@ -51,17 +51,22 @@ def settings(
     }
     if params.generation != CONTINUOUS:
         return plain
-    room = _room(prompts, params.max_new_tokens, rollouts) if policy.device.type == "cpu" else None
     return plain | {
         "use_transformers_continuous_batching": True,
-        "transformers_continuous_batching_config": room,
+        "transformers_continuous_batching_config": _room(
+            policy, prompts, params.max_new_tokens, rollouts
+        ),
     }
 
 
-def _room(prompts: Sequence[Sequence[int]], new: int, rollouts: int) -> dict[str, int]:
-    """A cache for all rollouts: by itself it is half of what is free, which a CPU writes through at
-    each step.
+def _room(
+    policy: Model, prompts: Sequence[Sequence[int]], new: int, rollouts: int
+) -> dict[str, Any]:
+    """How large the cache of continuous batching is: half of what is free, as TRL has it; on a CPU,
+    which would write through all of that at each step, what all rollouts need.
     """
+    if policy.device.type != "cpu":
+        return {"max_memory_percent": 0.5}
     longest = max(len(row) for row in prompts)
     return {
         "page_size": _PAGE,
@@ -126,7 +131,7 @@ def check_continuous(policy: Model, prompts: Sequence[Sequence[int]], new: int) 
         eos_token_id=-1,
         pad_token_id=policy.tokenizer.pad_token_id,
     )
-    room = ContinuousBatchingConfig(**_room(tried, tokens, len(tried)))
+    room = ContinuousBatchingConfig(**_room(policy, tried, tokens, len(tried)))
     found = _batched(module, tried, generation_config=greedy, continuous_batching_config=room)
     for head, output in zip(tried, found.values(), strict=True):
         drawn = torch.tensor(output.generated_tokens, device=policy.device)

@@ -253,7 +253,7 @@ def _config(
     states: Checkpoints,
 ) -> Any:
     compute, rollouts = policy.compute, _rollouts_at_once(params)
-    device = device_of(compute).type
+    device = device_of(compute)
     config = config_class(
         max_steps=params.steps,
         per_device_train_batch_size=rollouts,
@@ -275,15 +275,15 @@ def _config(
         top_p=params.top_p,
         bf16=compute.bf16,
         activation_checkpointing=compute.gradient_checkpointing,
-        use_cpu=device == "cpu",
-        dataloader_pin_memory=device == "cuda",
+        use_cpu=device.type == "cpu",
+        dataloader_pin_memory=device.type == "cuda",
         seed=seed,
         # Where a rollout batch is used up, none of it is left to be kept.
         **states.settings(params.steps, multiple=params.iterations),
         logging_steps=1,
         report_to=[],
     )
-    processes.keep_to_one_device(config)
+    processes.keep_to_one_device(config, device)
     return config
 
 

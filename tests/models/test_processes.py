@@ -12,13 +12,16 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from transformers import TrainingArguments
 
 from inverse_rlhf import stage
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import write_json
 from inverse_rlhf.models import processes
-from inverse_rlhf.models.checkpoints import device_of
+from inverse_rlhf.models.checkpoints import Model, device_of
+from inverse_rlhf.models.resumable import Checkpoints
 from inverse_rlhf.params import Params
 from inverse_rlhf.policies.decoding import random_keys
 from inverse_rlhf.policies.training import TRAINERS, _config
@@ -246,8 +249,29 @@ def test_a_batch_that_processes_cannot_share_evenly_is_refused(policy: Any, para
 def test_a_trainer_takes_one_of_many_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
     arguments._n_gpu = 8  # as transformers counts those it sees
-    processes.keep_to_one_device(arguments)
+    processes.keep_to_one_device(arguments, torch.device("cuda"))
     assert (arguments.n_gpu, arguments.train_batch_size) == (1, 8)
     arguments._n_gpu = 0
-    processes.keep_to_one_device(arguments)
+    processes.keep_to_one_device(arguments, torch.device("cpu"))
     assert arguments.n_gpu == 0
+
+
+@pytest.mark.parametrize("name", ["cuda:1", "cuda:0", "cuda"])
+def test_a_trainer_takes_the_gpu_that_is_named(
+    name: str, monkeypatch: pytest.MonkeyPatch, policy: Model, params: Params, tmp_path: Path
+) -> None:
+    """transformers itself takes the first; accelerate the current one."""
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    compute = params.compute.model_copy(update={"device": name})
+    named = Model(policy.module, policy.tokenizer, compute)
+    states = Checkpoints(tmp_path, 0)
+    try:
+        config = _config(TRAINERS["rloo"].config, params.rlhf, named, [[1]], 0, states)
+        assert Accelerator().device == torch.device("cuda")
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+    asked = torch.device("cuda:1" if name == "cuda:1" else "cuda:0")
+    assert (config.device, config.n_gpu, current[-1]) == (asked, 1, asked)

@@ -41,7 +41,7 @@ def test_continuous_batches_are_what_generate_says(
         eos_token_id=0,
         pad_token_id=policy.module.config.pad_token_id,
     )
-    room = ContinuousBatchingConfig(**generation._room(prompts, 30, len(prompts)))
+    room = ContinuousBatchingConfig(**generation._room(policy, prompts, 30, len(prompts)))
     with generation.drawing(policy.module, fast=False):
         found = policy.module.generate_batch(
             prompts, generation_config=greedy, continuous_batching_config=room
