@@ -198,6 +198,18 @@ def test_it_opens_anywhere(browser: Browser, folder: Path, width: int, *, dark: 
         assert visit.troubles() == []
 
 
+@pytest.mark.parametrize("kind", ["folder", "nasty"])
+def test_paper_cuts_nothing_off(
+    browser: Browser, request: pytest.FixtureRequest, kind: str
+) -> None:
+    path = request.getfixturevalue(kind) / "report.html"
+    with browser.open(path, width=700) as visit:  # A4 and US letter within their margins
+        visit.page.emulate_media(media="print")
+        visit.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert visit.beyond() == []
+        assert visit.page.locator("input.numbers").count() == 1  # a switch for all texts
+
+
 def test_odd_texts_run_nothing(browser: Browser, nasty: Path) -> None:
     with browser.open(nasty / "report.html", width=NARROW) as visit:
         visit.page.evaluate("for (const one of document.querySelectorAll('details')) one.open = 1")
