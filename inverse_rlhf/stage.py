@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import ctypes
 import inspect
 import logging
 import os
@@ -16,11 +15,10 @@ from typing import Any, TypeVar
 
 # Stages import this module first: libraries read these when they are imported.
 os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
-_PARENT = os.getppid()  # it may end while models' libraries are imported, which takes seconds
 
-from inverse_rlhf.errors import INTERRUPTED, one_line, say  # noqa: E402
-from inverse_rlhf.models import processes  # noqa: E402
-from inverse_rlhf.params import (  # noqa: E402
+from inverse_rlhf.errors import INTERRUPTED, one_line, say
+from inverse_rlhf.models import processes
+from inverse_rlhf.params import (
     Group,
     Launched,
     Params,
@@ -39,8 +37,6 @@ def _in_one_line(kind: type[BaseException], *error: Any) -> None:
 
 if getattr(sys.modules["__main__"].__spec__, "name", "").startswith("stages."):
     sys.excepthook = _in_one_line  # for Ctrl-C in these seconds
-
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Main = Callable[[Any], list[str]]
 Read = TypeVar("Read")
@@ -145,10 +141,7 @@ def die_with_parent() -> None:
     SIGTERM becomes an ordinary exit, so that temporary outputs are removed.
     """
     signal.signal(signal.SIGTERM, _exit_on_signal)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != _PARENT:
-            sys.exit(1)
+    processes.end_with_parent()
 
 
 def _exit_on_signal(signum: int, frame: FrameType | None) -> None:

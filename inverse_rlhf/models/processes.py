@@ -6,6 +6,7 @@ there is one process, and nothing here does anything. torch is loaded by `joined
 """
 
 import contextlib
+import ctypes
 import os
 import signal
 import sys
@@ -27,6 +28,8 @@ Value = TypeVar("Value")
 _LONGEST_WAIT = timedelta(hours=12)
 _HEADSTART = 60  # seconds for the first process to say what all of them have found
 _OF_MPI = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PARENT = os.getppid()  # it may end while models' libraries are imported, which takes seconds
 _FAILED = "inverse_rlhf/failed"
 _LOST = ("closed by peer", "Connection reset", "gloo", "NCCL", "Broken pipe")
 
@@ -41,6 +44,16 @@ class _Here:
 
 
 _here = _Here()
+
+
+def end_with_parent() -> None:
+    """Have the system send SIGTERM to this process when its parent ends, also once it is another
+    program; on Linux alone.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != _PARENT:
+            sys.exit(1)
 
 
 def launched() -> int:

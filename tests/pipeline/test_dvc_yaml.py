@@ -41,7 +41,7 @@ def test_stages_that_share_their_work_are_started_as_asked() -> None:
     shared = set(Launch.model_fields)
     commands = {name: entry["cmd"] for name, entry in STAGES.items()}
     assert commands == {
-        name: f"exec ${{launch.{name}}} stages.{name}"
+        name: f"exec python -m inverse_rlhf.launch ${{launch.{name}}} stages.{name}"
         if name in shared
         else f"exec python -m stages.{name}"
         for name in STAGES
@@ -54,7 +54,8 @@ def test_stages_that_share_their_work_are_started_as_asked() -> None:
     default = YAML(typ="safe").load(ROOT / "params.yaml")["launch"]
     assert default == dict.fromkeys(default, "python -m")
     for stage in Repo(ROOT).stage.collect("evaluate", with_deps=True):
-        assert stage.cmd == f"exec python -m stages.{stage.name}"
+        by = "-m inverse_rlhf.launch python " if stage.name in shared else ""
+        assert stage.cmd == f"exec python {by}-m stages.{stage.name}"
         assert stage.params
         assert not any("launch" in str(dep.dumpd()) for dep in stage.params)
 
