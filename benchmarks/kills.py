@@ -17,6 +17,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -26,10 +27,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accelerate.state import AcceleratorState
 from transformers import Trainer
 
 from inverse_rlhf import preset
 from inverse_rlhf.irl.network import RewardNetwork
+from inverse_rlhf.models import processes
 from inverse_rlhf.params import for_stage, load_params, read_yaml
 
 ROOT = Path(__file__).parent.parent
@@ -51,7 +54,7 @@ class Killed:
     """A stage that was killed and run again.
 
     Attributes:
-        updates: of the undisturbed run.
+        updates: of the undisturbed run, those of each process.
         twice: the share of these that was done again.
         same: whether both runs wrote the same.
     """
@@ -61,25 +64,45 @@ class Killed:
     same: bool
 
 
-def run(stage: str, *, killed_after: int | None = None) -> int:
-    """Run a stage of the working directory in a process of its own; the updates that it began.
+def run(stage: str, *, killed_after: int | None = None, count: int = 1) -> int:
+    """Run a stage of the working directory in processes of its own; the updates that they began.
 
     Args:
-        killed_after: the updates after which it is killed, at some moment of the next.
+        killed_after: the updates after which they are killed, at some moment of the next.
+        count: how many processes share the stage.
     """
     DONE.write_bytes(b"")
-    child = os.fork()
-    if not child:
-        _work(stage)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    children = [_begun(stage, rank, count, port) for rank in range(count)]
     if killed_after is not None:
-        while DONE.stat().st_size < killed_after:
+        while DONE.stat().st_size < killed_after and not any(map(_ended, children)):
             time.sleep(0.001)
         time.sleep(random.uniform(0, 0.05))
-        os.kill(child, signal.SIGKILL)
-    status = os.waitpid(child, 0)[1]
-    if status and killed_after is None:
-        raise RuntimeError(f"{stage} ended with {status}")
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+    statuses = [os.waitpid(child, 0)[1] for child in children]
+    if any(statuses) and killed_after is None:
+        raise RuntimeError(f"{stage} ended with {statuses}")
     return DONE.stat().st_size
+
+
+def _begun(stage: str, rank: int, count: int, port: int) -> int:
+    """The number of a process that does a stage's work, with what torchrun would set."""
+    child = os.fork()
+    if not child:
+        if count > 1:
+            AcceleratorState._reset_state(reset_partial_state=True)  # of trainings before
+            sizes = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_PORT": port}
+            numbers = sizes | {"RANK": rank, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1"}
+            os.environ |= {name: str(number) for name, number in numbers.items()}
+        _work(stage)
+    return child
+
+
+def _ended(child: int) -> bool:
+    """Whether it has ended by itself, so that what comes after fails instead of waiting."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _work(stage: str) -> None:
@@ -91,7 +114,8 @@ def _work(stage: str) -> None:
         params, main = load_params(), importlib.import_module(f"stages.{stage}").main
         seed_everything(params.seed)
         quieten()
-        main(for_stage(params, params_class(main)))
+        with processes.joined(params.compute.device):
+            main(for_stage(params, params_class(main)))
         code = 0
     except BaseException:
         traceback.print_exc()
@@ -108,19 +132,23 @@ def _counted(step: Any) -> Any:
     return counted
 
 
-def kill(stage: str, kills: int) -> Killed:
-    """Run a stage of the working directory undisturbed, and with kills at random moments."""
-    total = run(stage)
+def kill(stage: str, kills: int, *, count: int = 1) -> Killed:
+    """Run a stage of the working directory undisturbed, and with kills at random moments.
+
+    Args:
+        count: how many processes share the stage.
+    """
+    total = run(stage, count=count)
     expected = _outputs(stage)
     for path in (*expected, ".irl_runs"):
         shutil.rmtree(path, ignore_errors=True)
         Path(path).unlink(missing_ok=True)
     places = sorted(random.sample(range(1, total), kills))
     begun = [
-        run(stage, killed_after=place - before)
+        run(stage, killed_after=place - before, count=count)
         for before, place in zip([0, *places], places, strict=False)
     ]
-    begun.append(run(stage))
+    begun.append(run(stage, count=count))
     return Killed(total, sum(begun) / total - 1, _outputs(stage) == expected)
 
 
