@@ -23,6 +23,7 @@ import hashlib
 import inspect
 import itertools
 import json
+import os
 import sys
 import tempfile
 import time
@@ -40,12 +41,13 @@ from inverse_rlhf.audit_params import (
     AuditParams,
     AuditSettings,
     Policies,
+    Sampling,
     checked,
     load_audit_params,
     settings_of,
 )
 from inverse_rlhf.data.given_pairs import GIVEN_PAIRS, check_enough, read_given_pairs, share_out
-from inverse_rlhf.digests import versions
+from inverse_rlhf.digests import Digests, Source, versions
 from inverse_rlhf.errors import UserError, one_line, say
 from inverse_rlhf.evaluation.audit_cautions import cautions, share_not_english
 from inverse_rlhf.evaluation.audit_tables import EXAMPLES, FOUND_OBJECTIVES, MARGINS
@@ -243,20 +245,21 @@ def _run(options: argparse.Namespace) -> str:
     unread = _unread(options)
     if unread:
         raise UserError(f"{unread} has no meaning with {'files' if options.pairs else 'policies'}")
-    if options.pairs:
-        columns = _pairs_of(options.column, "--column")
-        given = read_given_pairs([Path(path) for path in options.pairs], columns=columns or None)
-        table, facts, files = given.table, given.facts, digests_of(options.pairs)
-        title = " and ".join(Path(path).name for path in options.pairs)
-    else:
-        keys = [key for key in Policies.model_fields if getattr(options, key, None) is not None]
-        named = {key: getattr(options, key) for key in keys}
-        source = checked(Policies, named, "the command line")
-        with _made(folder):  # before the long work
-            table, facts = _sampled(source, params, settings)
-        files = digests_of([options.prompts])
-        title = f"{options.base} → {options.aligned}"
-    with _made(folder):
+    with contextlib.ExitStack() as held:
+        if options.pairs:
+            columns = _pairs_of(options.column, "--column") or None
+            given = read_given_pairs([Path(path) for path in options.pairs], columns=columns)
+            table, facts, files = given.table, given.facts, digests_of(options.pairs)
+            title = " and ".join(Path(path).name for path in options.pairs)
+            held.enter_context(_made(folder))
+        else:
+            keys = [key for key in Policies.model_fields if getattr(options, key, None) is not None]
+            named = {key: getattr(options, key) for key in keys}
+            source = checked(Policies, named, "the command line")
+            held.enter_context(_made(folder))  # before the long work
+            table = held.enter_context(_sampled(source, params, settings, folder))
+            facts, files = table.attrs["facts"], digests_of([options.prompts])
+            title = f"{options.base} → {options.aligned}"
         result = audit(table, settings, facts=facts, files=files)
         result.write(folder, title=f"Audit of {title}")
     written = ", ".join(str(folder / name) for name in ("report.html", "report.md", "audit.json"))
@@ -292,17 +295,42 @@ def _unread(options: argparse.Namespace) -> str | None:
     return "--set pairs." if any(key.startswith("pairs.") for key in options.set) else None
 
 
+@contextlib.contextmanager
 def _sampled(
-    source: Policies, params: AuditParams, settings: AuditSettings
-) -> tuple[pd.DataFrame, dict[str, Any]]:
+    source: Policies, params: AuditParams, settings: AuditSettings, folder: Path
+) -> Iterator[pd.DataFrame]:
+    """Pairs that the policies write.
+
+    Finished batches are kept in the report's folder until the report is written: a command that was
+    killed and is given again goes on from there. Bad input would be bad again, and leaves nothing.
+    """
     from inverse_rlhf.policies.two_policies import read_prompts_file, sample_pairs_of  # torch
+    from inverse_rlhf.resume import KEPT, unfinished
 
     prompts = read_prompts_file(Path(source.prompts), source.prompt_column, "--prompts")
     check_enough(len(prompts), settings.audit.splits.model_dump())  # before two models work in vain
-    seed_everything(params.seed)
+    seed, compute, pairs = params.seed, params.compute, params.pairs
+    seed_everything(seed)
     quieten()
-    table = sample_pairs_of(source, prompts, params.pairs, params.compute, seed=params.seed)
-    return table, table.attrs["facts"]
+    models = _digests_of_models(source)
+    asked = Sampling(seed=seed, compute=compute, pairs=pairs, policies=source, models=models)
+    within, failed = folder / KEPT, None
+    with unfinished("audit", asked, [source.prompts], within=within) as kept:
+        try:
+            yield sample_pairs_of(source, prompts, pairs, compute, seed=seed, unfinished=kept)
+        except UserError as error:
+            failed = error
+    if not any(path.is_dir() for path in (within / "audit").iterdir()):  # of another process
+        remove(within)
+    if failed is not None:
+        raise failed
+
+
+def _digests_of_models(source: Policies) -> tuple[dict[str, Any], ...]:
+    """The files or the commits of both policies, as they are now."""
+    digests, sides = Digests(Path(os.devnull)), ("base", "aligned")
+    named = [(side, getattr(source, side), getattr(source, f"{side}_revision")) for side in sides]
+    return tuple(digests.of(Source(*place), {}) for place in named)
 
 
 def _settings(overrides: dict[str, Any]) -> tuple[AuditParams, AuditSettings]:

@@ -95,6 +95,20 @@ class Policies(Group):
     trust_remote_code: bool = False
 
 
+class Sampling(Group):
+    """What completions of two policies depend on, beside files.
+
+    Attributes:
+        models: what `Digests.of` finds of each policy, where its files are not told otherwise.
+    """
+
+    seed: Seed
+    compute: Compute
+    pairs: Pairs
+    policies: Policies
+    models: tuple[dict[str, Any], ...] = ()
+
+
 class Answers(Group):
     """Two files, each with one model's answers."""
 

@@ -20,7 +20,7 @@ import torch
 
 from inverse_rlhf.digests import versions
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.files import atomic, read_json, remove, to_disk
+from inverse_rlhf.files import atomic, digest_of, read_json, remove, to_disk
 from inverse_rlhf.models import processes
 from inverse_rlhf.params import Group
 
@@ -55,7 +55,9 @@ def resumed(
 
 
 @contextlib.contextmanager
-def unfinished(stage: str, params: Group, inputs: Sequence[str]) -> Iterator[Path]:
+def unfinished(
+    stage: str, params: Group, inputs: Sequence[str], *, within: Path = KEPT
+) -> Iterator[Path]:
     """The folder of what a stage has done so far, which is this process's alone within the block.
 
     A run that ends well needs it no more: it is removed, and the outputs are to be in place by
@@ -65,12 +67,13 @@ def unfinished(stage: str, params: Group, inputs: Sequence[str]) -> Iterator[Pat
         stage: its name.
         params: all of its params.
         inputs: the files and folders that it reads.
+        within: the folder of all stages'.
 
     Raises:
         UserError: another process is at work on the same.
     """
     own = stage_key(stage, params, inputs) if processes.first() else ""
-    folder, key = KEPT / stage, processes.of_first(own)
+    folder, key = within / stage, processes.of_first(own)
     with own_folder(folder, key) as kept:
         yield kept
     if processes.first():
@@ -84,7 +87,8 @@ def stage_key(stage: str, params: Group, inputs: Sequence[str]) -> str:
     package = _ROOT / "inverse_rlhf"
     modules = {path.relative_to(package).as_posix(): path for path in package.rglob("*.py")}
     code = {name: modules[name] for name in sorted(modules) if not name.startswith(_NO_RESULT)}
-    code[f"stages/{stage}.py"] = _ROOT / "stages" / f"{stage}.py"
+    if (own := _ROOT / "stages" / f"{stage}.py").is_file():  # not of the one command
+        code[f"stages/{stage}.py"] = own
     cards = [torch.cuda.get_device_name(card) for card in range(torch.cuda.device_count())]
     machine = (versions(), torch.get_num_threads(), cards, processes.engine())
     given = {name: path for source in inputs for name, path in _files(Path(source)).items()}
@@ -111,13 +115,8 @@ def digest(
         found.update(repr((name, len(table), kinds)).encode())
         found.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
     for name, path in files.items():
-        found.update(name.encode() + bytes.fromhex(_of_file(path)))
+        found.update(name.encode() + bytes.fromhex(digest_of(path)))
     return found.hexdigest()[:16]
-
-
-def _of_file(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextlib.contextmanager
@@ -188,7 +187,7 @@ def seal(folder: Path, **facts: Any) -> None:
     checksums = {}
     for path in _inside(folder):
         to_disk(path)
-        checksums[path.relative_to(folder).as_posix()] = _of_file(path)
+        checksums[path.relative_to(folder).as_posix()] = digest_of(path)
     content = {"key": folder.parent.name, "sha256": checksums, "facts": facts}
     with processes.apart(), atomic(folder / _SEAL) as temporary:
         temporary.write_text(json.dumps(content, sort_keys=True) + "\n", encoding="utf-8")
@@ -202,7 +201,7 @@ def sealed(folder: Path) -> dict[str, Any] | None:
     """
     content = read_json(folder / _SEAL)
     checksums = content.get("sha256")
-    found = {path.relative_to(folder).as_posix(): _of_file(path) for path in _inside(folder)}
+    found = {path.relative_to(folder).as_posix(): digest_of(path) for path in _inside(folder)}
     if content.get("key") != folder.parent.name or checksums != found:
         return None
     facts = content.get("facts")

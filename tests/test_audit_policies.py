@@ -1,6 +1,7 @@
 """The audit of two policies by the command, and of hidden states beside the objectives."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from inverse_rlhf.audit_params import AuditSettings, load_audit_params, settings
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.evaluation.pair_features import hidden_states_of
 from inverse_rlhf.params import Params
+from inverse_rlhf.policies import sampling, two_policies
 from tests.foreign import save_small
 
 CPU = {"compute.device": "cpu", "compute.batch_size": 64}
@@ -95,6 +97,63 @@ def test_greedy_policies_that_are_one(
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: both sides are the same in all 80 pairs")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_command_that_is_stopped_goes_on(
+    policies: list[str], prompts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the report of one that was not, and no batch drawn twice."""
+    drawn: list[int] = []
+    generate = sampling._generate
+
+    def counted(heads: list[Any], *args: Any) -> list[list[int]]:
+        if len(drawn) == stopped_after:
+            raise KeyboardInterrupt
+        drawn.append(len(heads))
+        return generate(heads, *args)
+
+    def run(out: str, **settings: Any) -> dict[str, Any]:
+        sides = ["--base", policies[0], "--aligned", policies[1], "--prompts", prompts]
+        main([*sides, "--out", str(tmp_path / out), *flags(compute__batch_size=20, **settings)])
+        return json.loads((tmp_path / out / "audit.json").read_text()) | {"seconds": 0}
+
+    monkeypatch.setattr(sampling, "_generate", counted)
+    stopped_after = 7  # of eight
+    with pytest.raises(SystemExit) as stopped:
+        run("out")
+    assert stopped.value.code == 130
+    assert not (tmp_path / "out/audit.json").exists()
+    stopped_after = 8
+    report = run("out")
+    assert drawn == [20] * 8
+    assert not (tmp_path / "out/.resume").exists()
+    stopped_after = 16
+    assert run("other") == report
+    assert len(drawn) == 16
+
+
+def test_another_command_does_not_go_on(
+    policies: list[str], prompts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither with other settings nor with other weights."""
+    keys = []
+
+    def interrupted(*_: Any, unfinished: Path, **__: Any) -> None:
+        keys.append(unfinished.name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(two_policies, "sample_pairs_of", interrupted)
+    tuned = shutil.copytree(policies[1], tmp_path / "tuned")
+    for options in (flags(), flags(pairs__samples=2), flags(seed=1), flags()):
+        sides = ["--base", policies[0], "--aligned", str(tuned), "--prompts", prompts]
+        with pytest.raises(SystemExit):
+            main([*sides, "--out", str(tmp_path / "out"), *options])
+    (weights,) = tuned.glob("*.safetensors")
+    shutil.copy(next(Path(policies[0]).glob("*.safetensors")), weights)
+    with pytest.raises(SystemExit):
+        main([*sides, "--out", str(tmp_path / "out"), *flags()])
+    assert keys[3] == keys[0]
+    assert len(set(keys)) == 4
 
 
 @pytest.mark.parametrize(

@@ -4,27 +4,17 @@ from inverse_rlhf.audit_stage import run_audit_stage
 
 from pathlib import Path
 
-from inverse_rlhf.audit_params import AuditParams, Policies, entry
+from inverse_rlhf.audit_params import AuditParams, Sampling, entry
 from inverse_rlhf.data.given_pairs import write_given_pairs
-from inverse_rlhf.params import Compute, Group, Pairs, Seed
 from inverse_rlhf.policies.two_policies import read_prompts_file, sample_pairs_of
 from inverse_rlhf.resume import unfinished
-
-
-class Asked(Group):
-    """What completions depend on, beside files."""
-
-    seed: Seed
-    compute: Compute
-    pairs: Pairs
-    policies: Policies
 
 
 def main(params: AuditParams, name: str) -> list[str]:
     source = entry(params.policies | params.hub_policies, name)
     prompts = read_prompts_file(Path(source.prompts), source.prompt_column)
     seed, compute, pairs = params.seed, params.compute, params.pairs
-    asked = Asked(seed=seed, compute=compute, pairs=pairs, policies=source)
+    asked = Sampling(seed=seed, compute=compute, pairs=pairs, policies=source)
     commits = f"audit/inputs/hub/{name}.json"  # there where they are of the hub
     inputs = [source.prompts, source.base, source.aligned, commits]
     with unfinished("audits/sample", asked, inputs) as kept:
