@@ -1,6 +1,7 @@
 """Policies trained by LoRA: as TRL does it, merged or beside the base, and loaded by anyone."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from tests.architectures import save_tiny
 from tests.policies import test_trl_fast as twins
 
 IDS = torch.arange(3, 19)[None]
+Read = Callable[..., Model]
+Train = Callable[..., dict[str, float]]
 
 
 @pytest.fixture
@@ -32,13 +35,35 @@ def lora(small: Rlhf) -> Rlhf:
     return small.model_copy(update=update)
 
 
+@pytest.fixture
+def read(params: Params, policy_folder: Path) -> Read:
+    """The policy in a folder, with settings of compute that differ."""
+
+    def loaded(folder: Path | str = policy_folder, **update: Any) -> Model:
+        return load("policy", Path(folder), params.compute.model_copy(update=update))
+
+    return loaded
+
+
+@pytest.fixture
+def train(lora: Rlhf, prompts: pd.DataFrame, lengths: Score, tmp_path: Path) -> Train:
+    """Trains a policy; what `update` does not hold are arguments of `train_on_reward`."""
+
+    def trained(
+        policy: Model, score: Score = lengths, update: dict[str, Any] | None = None, **more: Any
+    ) -> dict[str, float]:
+        settings, curve = lora.model_copy(update=update), tmp_path / "curve.csv"
+        return train_on_reward(prompts, policy, score, settings, seed=0, curve=curve, **more)
+
+    return trained
+
+
 @pytest.mark.filterwarnings("ignore:`(is_)?gradient_checkpointing:FutureWarning")  # TRL's
 @pytest.mark.parametrize("algorithm", ["rloo", "grpo"])
 def test_losses_and_gradients_are_those_of_plain_trl(
     algorithm: str,
-    params: Params,
+    read: Read,
     lora: Rlhf,
-    policy_folder: Path,
     prompts: pd.DataFrame,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -50,15 +75,13 @@ def test_losses_and_gradients_are_those_of_plain_trl(
     )
 
     def ours(*_: Any, **__: Any) -> Any:
-        return lora_config(
-            load("policy", policy_folder, params.compute).module, 4, task="CAUSAL_LM"
-        )
+        return lora_config(read().module, 4, task="CAUSAL_LM")
 
     monkeypatch.setattr(twins, "LoraConfig", ours)
     settings = lora.model_copy(update={"algorithm": algorithm, "max_grad_norm": 1e6, "lr": 1e-3})
     fast, plain = (
         twins.run(
-            load("policy", policy_folder, params.compute),
+            read(),
             prompts["prompt"].tolist(),
             settings,
             tmp_path,
@@ -78,10 +101,8 @@ def test_losses_and_gradients_are_those_of_plain_trl(
 @pytest.mark.parametrize("kind", ["gpt_neox", "gpt2", "llama"])
 def test_an_adapter_is_what_plain_libraries_load(
     kind: str,
-    params: Params,
-    lora: Rlhf,
-    prompts: pd.DataFrame,
-    lengths: Score,
+    read: Read,
+    train: Train,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -92,19 +113,17 @@ def test_an_adapter_is_what_plain_libraries_load(
     contents = []
     for state in (1, 2):
         torch.manual_seed(state)  # what was drawn before is of no account
-        policy = load("policy", Path("models/base"), params.compute)
-        facts = train_on_reward(
-            prompts, policy, lengths, lora, seed=0, curve="curve.csv", out="models/rlhf"
-        )
+        policy = read("models/base")
+        facts = train(policy, out="models/rlhf")
         contents.append({p.name: p.read_bytes() for p in Path("models/rlhf").iterdir()})
     assert facts["final_kl"] > 1e-5
     assert contents[0] == contents[1]
     assert json.loads(contents[0]["adapter_config.json"])["base_model_name_or_path"] == str(mine)
     policy.save("merged")
-    base = load("policy", Path("models/base"), params.compute)
+    base = read("models/base")
     found: list[Any] = [
         policy.module,
-        load("policy", Path("models/rlhf"), params.compute).module,
+        read("models/rlhf").module,
         AutoPeftModelForCausalLM.from_pretrained("models/rlhf"),
         AutoModelForCausalLM.from_pretrained("models/rlhf"),
         AutoModelForCausalLM.from_pretrained("merged"),
@@ -121,29 +140,22 @@ def test_an_adapter_is_what_plain_libraries_load(
 
 
 def test_positions_are_those_of_tokens(
-    params: Params,
-    lora: Rlhf,
-    prompts: pd.DataFrame,
-    lengths: Score,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    read: Read, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """GPT-2 takes the padding before a prompt for text, unless told; peft hides that it can be."""
     reads: list[Any] = []
     method = "_get_per_token_logps_and_entropies"
-    read = getattr(_AsEverywhere, method)
+    theirs = getattr(_AsEverywhere, method)
 
     def seen(self: Any, model: Any, ids: Any, mask: Any, keep: int, *args: Any, **more: Any) -> Any:
-        found = read(self, model, ids, mask, keep, *args, **more)
+        found = theirs(self, model, ids, mask, keep, *args, **more)
         reads.append((ids, mask.bool(), keep, found[0].detach()))
         return found
 
     monkeypatch.setattr(_AsEverywhere, method, seen)
     folder = save_tiny("gpt2", tmp_path / "base")
-    compute = params.compute.model_copy(update={"fast": False})
-    policy, settings = load("policy", folder, compute), lora.model_copy(update={"steps": 1})
-    train_on_reward(prompts, policy, lengths, settings, seed=0, curve=tmp_path / "curve.csv")
-    base = load("policy", folder, compute).module
+    train(read(folder, fast=False), update={"steps": 1})
+    base = read(folder).module
     assert not all(mask[:, 0].all() for _, mask, *_ in reads)
     for ids, masks, keep, logps in reads:
         for row, shown, found in zip(ids, masks, logps, strict=True):
@@ -154,36 +166,24 @@ def test_positions_are_those_of_tokens(
             torch.testing.assert_close(found[shown[-keep:]], expected, atol=1e-4, rtol=1e-4)
 
 
-def test_the_reward_rises(
-    policy: Model, lora: Rlhf, prompts: pd.DataFrame, lengths: Score, tmp_path: Path
-) -> None:
+def test_the_reward_rises(policy: Model, train: Train, tmp_path: Path) -> None:
     with torch.no_grad():  # the head is frozen: a fresh one is too small to prefer any token
         policy.module.get_output_embeddings().weight.mul_(10)
     update = {"steps": 12, "batch_size": 5, "generations": 6, "lr": 3e-2, "kl_coef": 0.05}
-    settings = lora.model_copy(update=update)
-    curve = tmp_path / "curve.csv"
-    train_on_reward(prompts, policy, lengths, settings, seed=0, curve=curve)
-    reward = pd.read_csv(curve)["reward"]
+    train(policy, update=update)
+    reward = pd.read_csv(tmp_path / "curve.csv")["reward"]
     assert reward[-3:].mean() > reward[:3].mean() + 0.5
 
 
 def test_weights_beside_adapters_may_be_smaller_and_end_whole(
-    params: Params,
-    policy_folder: Path,
-    lora: Rlhf,
-    prompts: pd.DataFrame,
-    lengths: Score,
-    tmp_path: Path,
+    read: Read, train: Train, tmp_path: Path
 ) -> None:
     """In bfloat16 while adapters are trained; merged there, most of these would be rounded away."""
-    compute = params.compute.model_copy(update={"dtype": "bfloat16"})
-    policy = load("policy", policy_folder, compute)
+    policy = read(dtype="bfloat16")
     assert policy.module.dtype == torch.bfloat16
     base = {name: value.float() for name, value in policy.module.state_dict().items()}
     adapter = tmp_path / "adapter"
-    train_on_reward(
-        prompts, policy, lengths, lora, seed=0, curve=tmp_path / "curve.csv", out=adapter
-    )
+    train(policy, out=adapter)
     merged = policy.module.state_dict()
     assert {value.dtype for value in merged.values()} == {torch.float32}
     changed = [name for name, value in merged.items() if not torch.equal(value, base[name])]
@@ -192,31 +192,18 @@ def test_weights_beside_adapters_may_be_smaller_and_end_whole(
     assert all(not torch.equal(merged[name], merged[name].bfloat16().float()) for name in changed)
 
 
-def test_under_autocast_it_is_merged_as_well(
-    params: Params,
-    policy_folder: Path,
-    lora: Rlhf,
-    prompts: pd.DataFrame,
-    lengths: Score,
-    tmp_path: Path,
-) -> None:
+def test_under_autocast_it_is_merged_as_well(read: Read, train: Train) -> None:
     """What the merge is compared with is not rounded as the trainer's model is."""
-    compute = params.compute.model_copy(update={"bf16": True})
-    policy = load("policy", policy_folder, compute)
+    policy = read(bf16=True)
     before = {name: value.clone() for name, value in policy.module.state_dict().items()}
-    train_on_reward(prompts, policy, lengths, lora, seed=0, curve=tmp_path / "curve.csv")
+    train(policy)
     after = policy.module.state_dict()
     assert after.keys() == before.keys()
     assert any(not torch.equal(value, before[name]) for name, value in after.items())
 
 
 def test_a_stopped_training_ends_as_one_that_was_not(
-    params: Params,
-    policy_folder: Path,
-    lora: Rlhf,
-    prompts: pd.DataFrame,
-    lengths: Score,
-    tmp_path: Path,
+    read: Read, train: Train, policy_folder: Path, lengths: Score, tmp_path: Path
 ) -> None:
     calls = [0]
 
@@ -226,19 +213,17 @@ def test_a_stopped_training_ends_as_one_that_was_not(
             raise KeyboardInterrupt
         return lengths(*given)
 
-    def train(score: Score, folder: Path) -> dict[str, torch.Tensor]:
-        policy = load("policy", policy_folder, params.compute)
-        states = Checkpoints(folder, 30)
-        curve = tmp_path / "curve.csv"
-        train_on_reward(prompts, policy, score, lora, seed=0, curve=curve, checkpoints=states)
+    def trained(score: Score, folder: Path) -> dict[str, torch.Tensor]:
+        policy = read()
+        train(policy, score, checkpoints=Checkpoints(folder, 30))
         return dict(policy.module.state_dict())
 
-    whole = train(lengths, tmp_path / "whole")
+    whole = trained(lengths, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        train(stops, tmp_path / "stopped")
+        trained(stops, tmp_path / "stopped")
     weights = (tmp_path / "stopped/checkpoint-2/trained.safetensors").stat().st_size
     assert weights < (policy_folder / "model.safetensors").stat().st_size
-    stopped = train(stops, tmp_path / "stopped")
+    stopped = trained(stops, tmp_path / "stopped")
     assert calls[0] == 4
     assert all(torch.equal(value, stopped[name]) for name, value in whole.items())
 
