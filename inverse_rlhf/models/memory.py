@@ -175,6 +175,28 @@ def policy_training(
     }
 
 
+def policy_merging(shape: Shape, rlhf: Rlhf) -> Need:
+    """Bytes of merging the adapters of a trained policy, on a CPU: in float32, whatever type its
+    weights had, while the trainer still has its own.
+    """
+    trained = shape.trained(policy_part(rlhf))
+    return {
+        "policy in float32": 4 * shape.parameters,
+        "Adam": 8 * trained,
+        "gradients": 4 * trained,
+    }
+
+
+def adapter_reading(shape: Shape, compute: Compute, *, beside: int) -> Need:
+    """Bytes of loading an adapter, on a CPU: it is merged into its base in float32.
+
+    Args:
+        beside: policies of that shape that are in memory by then.
+    """
+    need: Need = {"adapter's base in float32": 4 * shape.parameters}
+    return need | ({"policies": beside * size_of(compute) * shape.parameters} if beside else {})
+
+
 def scratch_training(
     shape: Shape, params: Scratch, compute: Compute, *, tokens: int, outputs: int
 ) -> Need:

@@ -1,8 +1,9 @@
-"""What a stage needs of memory and disk: said before its work, and refused where it cannot be had.
+"""What a stage needs of memory, disk and time: said before its work, and refused where it cannot be
+had.
 
-Reckoned from the models' shapes, the lengths of the texts and the settings, see `memory`; of one
-process, where several share the stage. Time is not: it hangs on a device's speed at this very work,
-which nothing shows but the work, whose bars say what is left.
+Reckoned from the models' shapes, the lengths of the texts and the settings, see `memory` and
+`work`; of one process, where several share the stage. Of time it is the least, at the speed that
+the device has shown a moment before: it is said alone, and no result knows of it.
 """
 
 import shutil
@@ -14,23 +15,30 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from transformers import AutoTokenizer, GPTNeoXConfig, RobertaConfig
 
 from inverse_rlhf.data.tables import whole_texts
 from inverse_rlhf.errors import UserError, advise_on_memory, say
-from inverse_rlhf.models import memory, processes
-from inverse_rlhf.models.checkpoints import Kind, device_of
+from inverse_rlhf.evaluation.occlusion import READINGS
+from inverse_rlhf.models import memory, processes, work
+from inverse_rlhf.models.checkpoints import Kind, device_of, frozen_dtype
 from inverse_rlhf.models.memory import Need
 from inverse_rlhf.models.reading import prompt_ids
 from inverse_rlhf.models.resumable import Checkpoints
-from inverse_rlhf.models.shapes import Shape, place_of, shape_of, shape_of_config
+from inverse_rlhf.models.shapes import Shape, base_of, place_of, shape_of, shape_of_config
+from inverse_rlhf.models.speed import in_words, speed_of
+from inverse_rlhf.models.work import Work
 from inverse_rlhf.params import Compute, Group, Irl, Pairs, Pretrained, Rlhf, Scratch
 
 GB = 1e9
 OFF_BY = 1.25
 """How far a need may be off: a stage is refused where it lacks more than that."""
-_BASE = Path("models/base")
+_BASE, _ALIGNED, _RERL = (Path("models") / name for name in ("base", "rlhf", "rerl"))
 _OF_A_WORD = 2  # tokens, of a tokenizer that knows a thousand; more know longer pieces
+OF_A_WORD_IN_THE_MEAN = 1.25
+"""Tokens of the generated comments' words; human ones have more."""
+_SLOWEST = 1e9  # operations a second: of any device that is in use
 Asked = SimpleNamespace
 """Groups of params by their names, as a stage's class of params has them."""
 
@@ -67,13 +75,21 @@ def plan_model(
     """
     params = Asked(compute=compute, **{stage: group})
     if group.source != "scratch":
-        shape = shape_of(group.source, kind)
+        given = shape_of(group.source, kind)
         # It is read with its own code, too; a policy also as the body of a reward, to try it.
         copies = 2 if group.trust_remote_code or kind == "policy" else 1
-        if shape is not None:
-            _reserve(stage, lambda _: {kind: copies * 4 * shape.parameters}, params, {})
+        if given is not None:
+            written = 4 * given.parameters if base_of(group.source) else 0  # merged, for all stages
+            need_of_all: Need = {kind: copies * 4 * given.parameters}
+            _reserve(stage, lambda _: need_of_all, params, {}, disk=written)
         return
-    tokens = _OF_A_WORD * max(len(text.split()) for text in comments)
+    words = [len(text.split()) for text in comments]
+    tokens, mean = _OF_A_WORD * max(words), OF_A_WORD_IN_THE_MEAN * float(np.mean(words))
+    read = min(mean, group.scratch.max_tokens)
+    shape = scratch_shape(group.scratch, kind)
+    works = work.scratch_training(
+        shape, group.scratch, compute, texts=len(words), tokens=read, logits=kind == "policy"
+    )
 
     def need(asked: Any) -> Need:
         return scratch_need(getattr(asked, stage).scratch, asked.compute, kind, tokens)
@@ -83,7 +99,17 @@ def plan_model(
         "compute.gradient_checkpointing": [True],
         f"{stage}.scratch.batch_size": _halves(group.scratch.batch_size),
     }
-    _reserve(stage, need, params, options)
+    time = _time(works, compute, shape, torch.float32)
+    _reserve(stage, need, params, options, time=time)
+
+
+def scratch_shape(scratch: Scratch, kind: Kind) -> Shape:
+    """The shape of a policy or a classifier that is trained from scratch."""
+    from inverse_rlhf.models.scratch import sizes  # late: it loads what no other stage needs
+
+    config = {"policy": GPTNeoXConfig, "classifier": RobertaConfig}[kind]
+    limit = scratch.max_tokens + 2  # RoBERTa's positions are counted from 2
+    return shape_of_config(config(**sizes(scratch), max_position_embeddings=limit), kind)
 
 
 def scratch_need(scratch: Scratch, compute: Compute, kind: Kind, tokens: int) -> Need:
@@ -92,11 +118,7 @@ def scratch_need(scratch: Scratch, compute: Compute, kind: Kind, tokens: int) ->
     Args:
         tokens: of the longest text, before it is cut to what the model reads.
     """
-    from inverse_rlhf.models.scratch import sizes  # late: it loads what no other stage needs
-
-    config = {"policy": GPTNeoXConfig, "classifier": RobertaConfig}[kind]
-    limit = scratch.max_tokens + 2  # RoBERTa's positions are counted from 2
-    shape = shape_of_config(config(**sizes(scratch), max_position_embeddings=limit), kind)
+    shape = scratch_shape(scratch, kind)
     outputs = scratch.vocab_size if kind == "policy" else 0
     tokens = min(tokens, scratch.max_tokens)
     return memory.scratch_training(shape, scratch, compute, tokens=tokens, outputs=outputs)
@@ -142,9 +164,12 @@ def plan_policy_training(
     params = Asked(compute=compute, rlhf=rlhf)
     trained = policy.trained(memory.policy_part(rlhf))
     written = 4 * trained if rlhf.lora_save == "adapter" else 4 * policy.parameters
-    _reserve(
-        stage, need, params, options, disk=written + memory.checkpoints(trained, checkpoints.count)
-    )
+    disk = written + memory.checkpoints(trained, checkpoints.count)
+    own = rollouts // processes.count()
+    works = work.policy_training(policy, classifier, rlhf, compute, own, prompt=lengths.mean)
+    dtype = frozen_dtype(compute) if rlhf.lora_rank else torch.float32
+    time = _time(works, compute, policy, dtype, new=rlhf.max_new_tokens)
+    _reserve(stage, need, params, options, disk=disk, time=time)
 
 
 def policy_training_need(
@@ -168,7 +193,12 @@ def policy_training_need(
         width = memory.read_width(compute)
         read = memory.reading(classifier, texts, prompts.most + rlhf.max_new_tokens, width)
         need["reward"] = size * classifier.parameters + read
-    return need
+    if not rlhf.lora_rank or device != "cpu":
+        return need
+    merging = memory.policy_merging(policy, rlhf)
+    if classifier is not None:
+        merging["reward"] = memory.size_of(compute) * classifier.parameters
+    return _larger(need, merging)
 
 
 def plan_pairs(pairs: Pairs, compute: Compute, prompts: Sequence[str]) -> None:
@@ -180,11 +210,15 @@ def plan_pairs(pairs: Pairs, compute: Compute, prompts: Sequence[str]) -> None:
     rows = len(prompts) * pairs.samples
 
     def need(asked: Any) -> Need:
-        return completions_need(asked, policy, lengths, rows)
+        drawn = completions_need(asked, policy, lengths, rows)
+        return _larger(drawn, _adapter(asked, policy, _ALIGNED, beside=0))
 
     options = {"compute.dtype": ["bfloat16"]}
-    params = Asked(compute=compute, pairs=pairs)
-    _reserve("generate_pairs", need, params, options, yields={"compute.batch_size": 1})
+    params, yields = Asked(compute=compute, pairs=pairs), {"compute.batch_size": 1}
+    own = rows / processes.count()
+    works = [work.completions(policy, pairs, compute, own, prompt=lengths.mean)] * 2
+    time = _time(works, compute, policy, frozen_dtype(compute), new=pairs.max_new_tokens)
+    _reserve("generate_pairs", need, params, options, yields=yields, time=time)
 
 
 def completions_need(params: Any, policy: Shape, prompts: Lengths, rows: int) -> Need:
@@ -208,23 +242,27 @@ def plan_fits(
         prompts: whose comments are scored, too.
         store: folder of finished runs.
     """
-    body = None
+    body, place = None, _BASE if irl.body == "base" else Path(irl.body)
     if irl.body != "none" and ("hidden_state" in irl.features or irl.method == "bayes"):
-        body = shape_of(_BASE if irl.body == "base" else irl.body, "body")
+        body = shape_of(place, "body")
     policy = shape_of(_BASE, "policy") if irl.needs_policies else None
     if body is None and policy is None:
         return
-    new = np.mean([len(ids) for side in ("base_ids", "aligned_ids") for ids in pairs[side]])
-    tokens = lengths_of(prompts["prompt"].tolist(), _BASE).mean + float(new)
+    new = float(np.mean([len(ids) for s in ("base_ids", "aligned_ids") for ids in pairs[s]]))
+    prompt = lengths_of(prompts["prompt"].tolist(), _BASE).mean
+    tokens = prompt + new
     texts = 2 * len(pairs) + len(prompts)
     device = device_of(compute).type
 
     def need(asked: Any) -> Need:
-        fits = {} if body is None else fits_need(asked, body, tokens, texts, device)
+        fits = {}
+        if body is not None:
+            read = _adapter(asked, body, place, beside=0)
+            fits = _larger(fits_need(asked, body, tokens, texts, device), read)
         if policy is None:
             return fits
         compared = likelihoods_need(asked, policy, tokens, texts)
-        return max((fits, compared), key=lambda part: sum(part.values()))
+        return _larger(fits, compared, _adapter(asked, policy, _ALIGNED, beside=1))
 
     options: dict[str, Sequence[Any]] = {
         "irl.batch_size": _halves(irl.batch_size),
@@ -238,8 +276,18 @@ def plan_fits(
     if body is not None:
         kept = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
         disk = 4 * body.parameters + max(fits_disk(irl, body) - kept, 0)
+    fitted, judged = (int((pairs["split"] == split).sum()) for split in ("irl", "valid"))
+    sharing, works = processes.count(), []
+    if body is not None:
+        works = work.fits(
+            body, irl, compute, tokens, texts=texts, pairs=fitted, valid=judged, sharing=sharing
+        )
+    if policy is not None:
+        works += work.compared(policy, 2 * fitted / sharing, prompt=prompt, new=new)
+    dtype = frozen_dtype(compute) if irl.trainable == "head" else torch.float32
+    time = _time(works, compute, body or policy, dtype)
     params, yields = Asked(compute=compute, irl=irl), {"compute.batch_size": 1}
-    _reserve("maxmargin_irl", need, params, options, disk=disk, yields=yields)
+    _reserve("maxmargin_irl", need, params, options, disk=disk, yields=yields, time=time)
 
 
 def fits_disk(irl: Irl, body: Shape) -> float:
@@ -297,11 +345,23 @@ def plan_evaluation(
     lengths, human = lengths_of(asked_of, _BASE), lengths_of(comments, _BASE)
 
     def need(asked: Any) -> Need:
-        return evaluation_need(asked, policy, scored, lengths, human, len(prompts))
+        found = evaluation_need(asked, policy, scored, lengths, human, len(prompts))
+        adapters = (_adapter(asked, policy, path, beside=1) for path in (_ALIGNED, _RERL))
+        return _larger(found, *adapters)
 
     options = {"compute.dtype": ["bfloat16"]}
-    params = Asked(compute=compute, pairs=pairs)
-    _reserve("evaluate", need, params, options, yields={"compute.batch_size": 1})
+    params, yields = Asked(compute=compute, pairs=pairs), {"compute.batch_size": 1}
+    works = work.evaluation(
+        policy,
+        scored,
+        pairs,
+        compute,
+        prompts=len(prompts) / processes.count(),
+        prompt=lengths.mean,
+        left_out=READINGS / processes.count(),
+    )
+    time = _time(works, compute, policy, frozen_dtype(compute), new=pairs.max_new_tokens)
+    _reserve("evaluate", need, params, options, yields=yields, time=time)
 
 
 def evaluation_need(
@@ -332,7 +392,7 @@ def evaluation_need(
             (memory.reading(shape, texts, longest, width) for shape in rewards), default=0
         ),
     }
-    return max((compared, drawn, read), key=lambda part: sum(part.values()))
+    return _larger(compared, drawn, read)
 
 
 def likelihoods_need(params: Any, policy: Shape, tokens: float, texts: int) -> Need:
@@ -340,6 +400,19 @@ def likelihoods_need(params: Any, policy: Shape, tokens: float, texts: int) -> N
     size, rows = memory.size_of(params.compute), min(params.compute.batch_size, texts)
     compared = memory.likelihoods(policy, rows, tokens, memory.read_width(params.compute))
     return {"policies": 2 * size * policy.parameters, "likelihoods": compared}
+
+
+def _adapter(params: Any, shape: Shape, folder: Path, *, beside: int) -> Need:
+    """Bytes of loading a policy where it is an adapter, for params with compute; see
+    `memory.adapter_reading`.
+    """
+    if base_of(folder) is None or device_of(params.compute).type != "cpu":
+        return {}
+    return memory.adapter_reading(shape, params.compute, beside=beside)
+
+
+def _larger(*needs: Need) -> Need:
+    return max(needs, key=lambda need: sum(need.values()))
 
 
 def _halves(value: int) -> list[int]:
@@ -355,6 +428,7 @@ def _reserve(
     *,
     disk: float = 0,
     yields: Mapping[str, Any] | None = None,
+    time: Callable[[], str] = str,
 ) -> None:
     """Say what a stage needs; refuse it where that cannot be had.
 
@@ -364,6 +438,7 @@ def _reserve(
         options: keys that lower the need, and values for them, the mildest first.
         disk: bytes that it writes.
         yields: values that keys come down to by themselves where memory is short.
+        time: what there is to say of it, see `_time`.
 
     Raises:
         UserError: it needs more than is free, by more than the figures may be off; the settings
@@ -392,13 +467,42 @@ def _reserve(
         lowered = f"{' and '.join(yields or {})} will be lowered" if least <= free else ""
         line += f"; it may not fit: {lowered or _advice(need, params, free, options)}"
     if processes.speaks():
-        say(f"{stage}: {line}")
+        say(f"{stage}: {line}{time()}")
     advise_on_memory(
         lambda: (
             f"{stage} was to need {_gb(total)} GB on {device}, of {_gb(free)} free: "
             f"{_advice(need, params, total / 2, options)}"
         )
     )
+
+
+def _time(
+    works: Sequence[Work],
+    compute: Compute,
+    shape: Shape | None,
+    dtype: torch.dtype,
+    *,
+    new: int | None = None,
+) -> Callable[[], str]:
+    """Says, when it is called, the least time of works, from a minute on.
+
+    Args:
+        shape: of the model that has most of them.
+        dtype: of its weights.
+        new: tokens of completions, where it is not known how many of them will be drawn.
+    """
+
+    def said() -> str:
+        if shape is None or sum(work.operations for work in works) < 60 * _SLOWEST:
+            return ""
+        products = torch.bfloat16 if compute.bf16 else dtype
+        speed = speed_of(device_of(compute), products, shape.hidden)
+        if (seconds := speed.seconds(works)) < 60:
+            return ""
+        drawn = "" if new is None else f" for completions of {new} tokens"
+        return f"; takes {in_words(seconds)} at least{drawn} ({speed} measured)"
+
+    return said
 
 
 def _advice(

@@ -1,9 +1,11 @@
 """What a stage needs is said before its work, and what cannot be had is refused."""
 
+import dataclasses
 import json
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from inverse_rlhf.models.plan import (
 )
 from inverse_rlhf.models.resumable import Checkpoints
 from inverse_rlhf.models.shapes import Adapters, Shape, place_of, shape_of, shape_of_config
+from inverse_rlhf.models.speed import Speed
 from inverse_rlhf.params import Params, for_stage
 from inverse_rlhf.parquet import write_table
 from stages.rlhf_train import StageParams
@@ -109,20 +112,32 @@ def test_fits_and_evaluation(params: Params, pythia: Shape) -> None:
     assert compared["likelihoods"] < 4 * 4 * memory.LOGITS
 
 
-class Project:
-    """A folder with a policy whose configuration, not whose weights, is large."""
+@pytest.fixture
+def project(
+    policy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[int], list[str]]:
+    """Makes the working directory one with a policy whose configuration, not whose weights, has so
+    large a hidden state; returns its prompts.
+    """
 
-    def __init__(self, folder: Path, policy: Path, hidden: int) -> None:
-        base = folder / "models/base"
-        shutil.copytree(policy, base)
-        config = json.loads((base / "config.json").read_text())
+    def made(hidden: int) -> list[str]:
+        monkeypatch.chdir(tmp_path)
+        shutil.copytree(policy_folder, "models/base")
+        config = json.loads(Path("models/base/config.json").read_text())
         config |= {"hidden_size": hidden, "intermediate_size": 4 * hidden}
-        (base / "config.json").write_text(json.dumps(config))
-        (folder / "data").mkdir()
+        Path("models/base/config.json").write_text(json.dumps(config))
         prompts = pd.DataFrame({"prompt": [f"About {n}" for n in range(60)]})
         prompts = prompts.assign(prompt_id=range(60), human_completion=" it", toxic=0, split="rl")
-        write_table(prompts, folder / "data/prompts.parquet", PROMPTS)
-        self.prompts = prompts["prompt"].tolist()
+        write_table(prompts, "data/prompts.parquet", PROMPTS)
+        return prompts["prompt"].tolist()
+
+    return made
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets the bytes of memory that are free."""
+    return lambda size: monkeypatch.setattr(memory, "free_memory", lambda _: size)
 
 
 @pytest.fixture
@@ -132,18 +147,16 @@ def asked(params: Params) -> StageParams:
 
 def test_plans(
     asked: StageParams,
-    policy_folder: Path,
-    tmp_path: Path,
+    project: Callable[[int], list[str]],
+    free: Callable[[float], None],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    project = Project(tmp_path, policy_folder, 2048)
-    monkeypatch.chdir(tmp_path)
+    prompts = project(2048)
 
-    def planned(free: float, changes: dict[str, Any] | None = None) -> str:
-        monkeypatch.setattr(memory, "free_memory", lambda _: free)
-        new = changed(asked, changes or {})
-        plan_policy_training("rlhf_train", new.rlhf, new.compute, project.prompts, None, STATES)
+    def planned(size: float) -> str:
+        free(size)
+        plan_policy_training("rlhf_train", asked.rlhf, asked.compute, prompts, None, STATES)
         return capsys.readouterr().out
 
     line = planned(100e9)
@@ -166,38 +179,94 @@ def test_plans(
 
 def test_batches_that_halve_themselves_refuse_nothing(
     params: Params,
-    policy_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    project: Callable[[int], list[str]],
+    free: Callable[[float], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    project = Project(tmp_path, policy_folder, 256)
-    monkeypatch.chdir(tmp_path)
+    prompts = project(256)
     many = changed(params, {"compute.batch_size": 60})
-    shape, lengths = shape_of("models/base", "policy"), plan.lengths_of(project.prompts, Path("."))
+    shape, lengths = shape_of("models/base", "policy"), plan.lengths_of(prompts, Path("."))
     assert shape is not None
     most, least = (
         sum(plan.completions_need(asked, shape, lengths, 120).values())
         for asked in (many, changed(many, {"compute.batch_size": 1}))
     )
-    monkeypatch.setattr(memory, "free_memory", lambda _: (most + least) / 2)
-    plan.plan_pairs(many.pairs, many.compute, project.prompts)
+    free((most + least) / 2)
+    plan.plan_pairs(many.pairs, many.compute, prompts)
     assert "it may not fit: compute.batch_size will be lowered" in capsys.readouterr().out
-    monkeypatch.setattr(memory, "free_memory", lambda _: 1e6)
+    free(1e6)
     with pytest.raises(UserError, match="generate_pairs needs about"):
-        plan.plan_pairs(many.pairs, many.compute, project.prompts)
+        plan.plan_pairs(many.pairs, many.compute, prompts)
 
 
-def test_memory_that_runs_out_is_the_plans_line_too(
+def test_the_least_time_is_said_where_it_is_a_minute(
     asked: StageParams,
-    policy_folder: Path,
-    tmp_path: Path,
+    project: Callable[[int], list[str]],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    project = Project(tmp_path, policy_folder, 2048)
-    monkeypatch.chdir(tmp_path)
-    plan_policy_training("rlhf_train", asked.rlhf, asked.compute, project.prompts, None, STATES)
+    prompts = project(256)
+
+    def planned(speed: Speed, steps: int) -> str:
+        monkeypatch.setattr(plan, "speed_of", lambda *_: speed)
+        rlhf = asked.rlhf.model_copy(update={"steps": steps})
+        plan_policy_training("rlhf_train", rlhf, asked.compute, prompts, None, STATES)
+        return capsys.readouterr().out
+
+    line = planned(Speed(2e9, 1e12), 40)
+    found = re.search(r"; takes ([\d.]+) minutes at least for completions of 48 tokens", line)
+    assert found is not None
+    assert line.endswith(" tokens (2 GFLOP/s measured)\n")
+    # written, read by the reference, and read with both gradients, by tokens and weights
+    tokens = 40 * 48 * 4 * (48 + plan.lengths_of(prompts, Path("models/base")).mean)
+    by_hand = (2 + 2 + 6) * 2 * 12 * 256**2 * tokens / 2e9 / 60
+    assert float(found[1]) == pytest.approx(by_hand, rel=0.2)
+    assert "takes" not in planned(Speed(1e15, 1e15), 40)
+    slow = planned(Speed(1e15, 1e5), 40)  # of memory: tokens one after another
+    assert re.search(r"takes [\d.]+ days at least .* \(1000 TFLOP/s measured\)", slow)
+
+
+def test_adapters_are_merged_in_float32(
+    asked: StageParams,
+    params: Params,
+    pythia: Shape,
+    project: Callable[[int], list[str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """On a CPU, whatever type weights have that are only read."""
+    lora = changed(asked, {"rlhf.lora_rank": 4, "compute.dtype": "bfloat16"})
+    few = changed(lora, {"rlhf.batch_size": 1, "rlhf.generations": 2})
+    large = dataclasses.replace(pythia, parameters=10**9)
+    whole = 4 * large.parameters
+    assert policy_training_need(few, large, None, PROMPT, "cpu")["policy in float32"] == whole
+    for settings, device in ((few, "cuda"), (changed(few, {"compute.dtype": "float32"}), "cpu")):
+        need = policy_training_need(settings, large, None, PROMPT, device)
+        assert "policy in float32" not in need
+    # what is held beside it: what the trainer has, and the reward
+    merged, judged = (policy_training_need(few, large, j, PROMPT, "cpu") for j in (None, large))
+    assert merged["Adam"] == 2 * merged["gradients"] == 8 * large.trained(Adapters(4))
+    assert judged == merged | {"reward": whole / 2}
+    prompts = project(2048)
+    half = changed(params, {"compute.dtype": "bfloat16", "compute.batch_size": 1})
+    lines = []
+    for adapter in (False, True):
+        if adapter:
+            Path("models/rlhf").mkdir()
+            config = {"base_model_name_or_path": "models/base"}
+            Path("models/rlhf/adapter_config.json").write_text(json.dumps(config))
+        plan.plan_pairs(half.pairs, half.compute, prompts)
+        lines.append(capsys.readouterr().out)
+    assert ["adapter's base in float32" in line for line in lines] == [False, True]
+    sizes = [float(line.split()[3]) for line in lines]
+    assert sizes[1] == pytest.approx(2 * sizes[0], rel=0.1)
+    assert shape_of("models/rlhf", "policy") == shape_of("models/base", "policy")
+
+
+def test_memory_that_runs_out_is_the_plans_line_too(
+    asked: StageParams, project: Callable[[int], list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = project(2048)
+    plan_policy_training("rlhf_train", asked.rlhf, asked.compute, prompts, None, STATES)
     with pytest.raises(SystemExit) as caught, errors.one_line():
         torch.empty(10**15)
     assert caught.value.code == 2
@@ -208,24 +277,28 @@ def test_memory_that_runs_out_is_the_plans_line_too(
 
 
 def test_training_from_scratch(
-    params: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    params: Params,
+    free: Callable[[float], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.delattr(plan, "speed_of")  # of so little no speed is measured
     plan_model("base_policy", params.base_policy, params.compute, "policy", ["a few words"])
     assert re.match(r"base_policy: needs about 0\.0\d GB on cpu, which", capsys.readouterr().out)
     large = changed(
         params,
         {"base_policy.scratch.hidden_size": 8192, "base_policy.scratch.vocab_size": 50_000},
     )
-    monkeypatch.setattr(memory, "free_memory", lambda _: 10e9)
+    free(10e9)
     with pytest.raises(UserError, match=r"base_policy needs about .* take a smaller model"):
         plan_model("base_policy", large.base_policy, large.compute, "policy", ["a word"])
 
 
 def test_a_policy_too_large_for_the_machine_is_refused_before_training(
-    policy_folder: Path, tmp_path: Path
+    project: Callable[[int], list[str]], tmp_path: Path
 ) -> None:
     """Some ten seconds: the libraries are loaded in a process of their own."""
-    Project(tmp_path, policy_folder, 16384)
+    project(16384)
     shutil.copy(ROOT / "params.yaml", tmp_path)
     command = f"ulimit -v 8000000; exec {sys.executable} -m stages.rlhf_train"
     run = execute(tmp_path, "bash", "-c", command, check=False, PYTHONPATH=str(ROOT))
