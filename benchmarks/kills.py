@@ -2,9 +2,10 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.kills [SEED]
 
-Trains small models in a temporary folder: a base policy, RL, 20 runs of IRL by LoRA, re-RL. Each of
-these stages runs undisturbed, then once more with three SIGKILLs. Printed are the share of its work
-(updates of weights) that was done twice, and whether the outputs are the same bytes, but for times.
+Trains small models in a temporary folder: a base policy, RL, completions of both, 20 runs of IRL by
+LoRA, re-RL. Each of these stages runs undisturbed, then once more with three SIGKILLs. Printed are
+the share of its work (updates of weights, batches of completions) that was done twice, and whether
+the outputs are the same bytes, but for times.
 """
 
 from inverse_rlhf.stage import params_class, quieten, seed_everything
@@ -34,19 +35,23 @@ from inverse_rlhf import preset
 from inverse_rlhf.irl.network import RewardNetwork
 from inverse_rlhf.models import processes
 from inverse_rlhf.params import for_stage, load_params, read_yaml
+from inverse_rlhf.policies import sampling
 
 ROOT = Path(__file__).parent.parent
-DONE = Path("updates")
-"""A byte for each update that any process has begun."""
+DONE = Path("steps")
+"""A byte for each step that any process has begun."""
+_STEPS = ((Trainer, "training_step"), (RewardNetwork, "rewards_of_rows"), (sampling, "_generate"))
 _TIMES = ("seconds", "tokens_per_second")
 _SETTINGS: dict[str, Any] = {
     "checkpoints": 30,
+    "compute": {"batch_size": 16},
     "data": {"comments": 2400},
     "base_policy": {"scratch": {"epochs": 3}},
     "rlhf": {"steps": 40},
+    "pairs": {"samples": 4},
     "irl": {"runs": 10, "control_runs": 10, "trainable": "lora", "lora_rank": 4, "epochs": 3},
 }
-_STAGES = ("base_policy", "rlhf_train", "maxmargin_irl", "rerl_with_irl_rm")
+_STAGES = ("base_policy", "rlhf_train", "generate_pairs", "maxmargin_irl", "rerl_with_irl_rm")
 
 
 @dataclass(frozen=True)
@@ -54,21 +59,22 @@ class Killed:
     """A stage that was killed and run again.
 
     Attributes:
-        updates: of the undisturbed run, those of each process.
+        steps: of the undisturbed run, those of each process: updates of weights, or batches of
+            completions.
         twice: the share of these that was done again.
         same: whether both runs wrote the same.
     """
 
-    updates: int
+    steps: int
     twice: float
     same: bool
 
 
 def run(stage: str, *, killed_after: int | None = None, count: int = 1) -> int:
-    """Run a stage of the working directory in processes of its own; the updates that they began.
+    """Run a stage of the working directory in processes of its own; the steps that they began.
 
     Args:
-        killed_after: the updates after which they are killed, at some moment of the next.
+        killed_after: the steps after which they are killed, at some moment of the next.
         count: how many processes share the stage.
     """
     DONE.write_bytes(b"")
@@ -107,8 +113,8 @@ def _ended(child: int) -> bool:
 
 def _work(stage: str) -> None:
     """Do a stage's work and end the process."""
-    for kind, name in ((Trainer, "training_step"), (RewardNetwork, "rewards_of_rows")):
-        setattr(kind, name, _counted(getattr(kind, name)))
+    for place, name in _STEPS:
+        setattr(place, name, _counted(getattr(place, name)))
     code = 1
     try:
         params, main = load_params(), importlib.import_module(f"stages.{stage}").main
@@ -183,11 +189,9 @@ def main() -> None:
         for stage in _STAGES:
             if stage == "rlhf_train":
                 run("true_reward")
-            if stage == "maxmargin_irl":
-                run("generate_pairs")
             found = kill(stage, 3)
             print(
-                f"{stage}: {found.updates} updates, {100 * found.twice:.1f} % twice after 3 "
+                f"{stage}: {found.steps} steps, {100 * found.twice:.1f} % twice after 3 "
                 f"kills; outputs {'the same' if found.same else 'DIFFER'}",
                 flush=True,
             )
