@@ -71,7 +71,7 @@ def run(
     if adapter == "own":
         module = get_peft_model(module, lora)
     policy.tokenizer.padding_side = "left"
-    config = _config(trainers.config, params, policy, 0, Checkpoints(folder, 0))
+    config = _config(trainers.config, params, policy, [[1]], 0, Checkpoints(folder, 0))
     config.optim = "sgd"
     trainer = (trainers.fast if fast else trainers.plain)(
         model=module,
