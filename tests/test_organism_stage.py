@@ -224,30 +224,9 @@ def test_no_library_is_imported_before_telemetry_is_off(name: str) -> None:
     assert first == "from inverse_rlhf.organism_stage import run_organism_stage"
 
 
-def run_alone(stage: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", f"stages.organisms.{stage}", *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_a_stage_of_its_own_ends_with_one_line(tmp_path: Path) -> None:
+def test_a_stage_of_its_own_ends_with_one_line_and_an_audit_needs_no_torch(tmp_path: Path) -> None:
     copy_params(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    result = run_alone("train", "shorter", "11", folder=tmp_path)
-    assert result.returncode == 2
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("error: 'shorter' is no plant of organisms/params.yaml")
-    assert result.stdout == "train shorter 11: started\n"
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_an_audit_needs_no_torch(tmp_path: Path) -> None:
-    copy_params(tmp_path)
     code = (
         "import runpy, sys; sys.argv[1:] = ['longer', '10']\n"
         "try: runpy.run_module('stages.organisms.audit', run_name='__main__', alter_sys=True)\n"
@@ -265,3 +244,4 @@ def test_an_audit_needs_no_torch(tmp_path: Path) -> None:
     (line,) = result.stderr.splitlines()
     assert "organisms/pairs/longer-10/pairs.parquet" in line
     assert result.stdout.splitlines() == ["audit longer 10: started", "[]"]
+    assert sorted(tmp_path.rglob("*")) == before
