@@ -1,5 +1,6 @@
 """Tiny models and settings that the tests share; everything is made here, nothing is fetched."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _little_to_collect() -> None:
+    """Every trainer collects garbage, half a second of it in all that is imported."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -54,6 +54,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The working tree as a repository of its own, in which nothing was run."""
     folder = tmp_path_factory.mktemp("project") / "project"
     copy_project(folder)
+    for lock in folder.rglob("dvc.lock"):  # seconds of each command
+        lock.unlink()
     execute(folder, "git", "init", "-q", "-b", "main")
     execute(folder, "git", "add", "-A")
     execute(folder, "git", "commit", "-qm", "start")

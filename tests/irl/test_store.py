@@ -1,8 +1,8 @@
 """Finished runs are fitted once: after a kill, for more runs, and never for another problem."""
 
+import multiprocessing
 import os
-import subprocess
-import sys
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from inverse_rlhf.irl.store import RunStore, open_store
 from inverse_rlhf.params import Irl
 
 FitIn = Callable[..., FittedRewards]
+FORK = multiprocessing.get_context("fork")  # no seconds of imports
 
 
 def test_killed_fit_goes_on_with_the_runs_it_lacks(
@@ -111,43 +112,36 @@ def test_stores_in_use_are_nobody_elses(tmp_path: Path) -> None:
 
 
 def test_a_killed_process_leaves_its_store_to_others(tmp_path: Path) -> None:
-    script = (
-        "import os, sys; from pathlib import Path; from inverse_rlhf.irl.store import open_store\n"
-        "with open_store(Path(sys.argv[1]), 'one'): os.kill(os.getpid(), 9)"
-    )
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
-    subprocess.run([sys.executable, "-c", script, str(tmp_path)], env=environment, check=False)
+    process = FORK.Process(target=_killed, args=[tmp_path])
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert (tmp_path / "one").is_dir()
     with open_store(tmp_path, "one"):
         pass
 
 
-OPENING = """
-import os, sys
-from pathlib import Path
-from inverse_rlhf.irl.store import open_store
-folder, name = Path(sys.argv[1]), sys.argv[2]
-for number in range(300):
-    with open_store(folder, f"{name}{number % 3}"):
-        lock = folder / f"{name}{number % 3}/lock"
-        assert any(os.path.samestat(os.stat(f"/proc/self/fd/{fd}"), lock.stat())
-                   for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}"))
-"""
+def _killed(folder: Path) -> None:
+    with open_store(folder, "one"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _opening(folder: Path, name: str) -> None:
+    for number in range(300):
+        with open_store(folder, f"{name}{number % 3}"):
+            lock = folder / f"{name}{number % 3}/lock"
+            own = [path for path in Path("/proc/self/fd").iterdir() if path.exists()]
+            assert any(path.samefile(lock) for path in own)
 
 
 def test_processes_open_stores_at_once(tmp_path: Path) -> None:
     """Each has its own, with a lock that others find: a file that is still there."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", OPENING, str(tmp_path), name],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for name in "abc"
-    ]
-    assert [process.communicate()[1] for process in started] == ["", "", ""]
+    started = [FORK.Process(target=_opening, args=[tmp_path, name]) for name in "abc"]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join()
+    assert [process.exitcode for process in started] == [0, 0, 0]
 
 
 def test_a_damaged_file_is_a_missing_run(tmp_path: Path) -> None:

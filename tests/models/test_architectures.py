@@ -89,15 +89,15 @@ def test_an_architecture_goes_through_all_stages(
     kind: str, few_pairs: pd.DataFrame, params: Params, tmp_path: Path
 ) -> None:
     folder = save_tiny(kind, tmp_path / "base")
-    _check_room(folder, params)
     policy = load("policy", folder, params.compute, key="base_policy.source")
+    _check_room(policy, folder, params)
     check_settings(policy, params)
     check_body(params.irl, params.compute, folder)
-    _check_true_reward(kind, params, tmp_path / "true_reward")
+    reward = _check_true_reward(kind, params, tmp_path / "true_reward")
     _check_samples(policy, params)
-    _check_training(params, tmp_path)
+    aligned = _check_training(reward, params, tmp_path)
     _check_reward(kind, {"trainable": "last_k"}, few_pairs, params, tmp_path)
-    _check_evaluation(params, tmp_path)
+    _check_evaluation(policy, aligned, params, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -133,22 +133,17 @@ def _check_samples(policy: Model, params: Params) -> None:
     assert (ratio == 0).all()
 
 
-def _check_room(folder: Path, params: Params) -> None:
+def _check_room(policy: Model, folder: Path, params: Params) -> None:
     """A prompt beyond the context is left out, where there is a limit."""
-    limit = load("policy", folder, params.compute).max_tokens
     own = params.base_policy.model_copy(update={"source": str(folder)})
     few = Rollouts(max_new_tokens=5, batch_size=3), NewTokens(max_new_tokens=5)
     table = pd.DataFrame({"prompt": ["you are", "see the map"] * 5 + ["x" * 200], "split": "irl"})
     kept, long = leave_out_long(table, PROMPTS, own, *few)
     assert len(kept) + long == len(table)
-    assert long == (limit < 200)
+    assert long == (policy.max_tokens < 200)
 
 
-def _classifier(folder: Path, params: Params) -> ClassifierReward:
-    return ClassifierReward(load("classifier", folder, params.compute), params.true_reward)
-
-
-def _check_true_reward(kind: str, params: Params, folder: Path) -> None:
+def _check_true_reward(kind: str, params: Params, folder: Path) -> ClassifierReward:
     """Log-odds are those of plain transformers, text by text; of an architecture without a
     classifier GPT-NeoX's stand in.
     """
@@ -165,10 +160,14 @@ def _check_true_reward(kind: str, params: Params, folder: Path) -> None:
             module(**shared_tokenizer()(text, return_tensors="pt")).logits[0] for text in texts
         ]
     expected = [(clean - toxic).item() for clean, toxic in plain]
-    np.testing.assert_allclose(_classifier(folder, params).score(texts), expected, atol=1e-3)
+    reward = ClassifierReward(load("classifier", folder, params.compute), params.true_reward)
+    np.testing.assert_allclose(reward.score(texts), expected, atol=1e-3)
+    return reward
 
 
-def _train(params: Params, path: Path, name: str, score: Score, lr: float) -> dict[str, float]:
+def _train(
+    params: Params, path: Path, name: str, score: Score, lr: float
+) -> tuple[Model, dict[str, float]]:
     """One step from the base policy; it is saved under the name."""
     settings = params.rlhf.model_copy(
         update={"steps": 1, "batch_size": 3, "generations": 2, "lr": lr, "warmup_steps": 0}
@@ -178,18 +177,18 @@ def _train(params: Params, path: Path, name: str, score: Score, lr: float) -> di
     facts = train_on_reward(PROMPTS, policy, score, settings, seed=0, curve=path / f"{name}.csv")
     policy.save(path / name)
     assert np.isfinite(facts["final_entropy"])
-    return facts
+    return policy, facts
 
 
-def _check_training(params: Params, path: Path) -> None:
+def _check_training(reward: ClassifierReward, params: Params, path: Path) -> Model:
     """One step of next to no length: the policy is its own reference."""
-    reward = _classifier(path / "true_reward", params)
     score = standardise(of_whole_texts(reward.score), PROMPTS["prompt"].tolist(), [" a", "", " b"])
-    facts = _train(params, path, "aligned", score, 1e-9)
+    policy, facts = _train(params, path, "aligned", score, 1e-9)
     assert abs(facts["final_kl"]) < 1e-3
+    return policy
 
 
-def _check_evaluation(params: Params, path: Path) -> None:
+def _check_evaluation(base: Model, aligned: Model, params: Params, path: Path) -> None:
     """The policy that is trained on the recovered reward, and what is said of all three."""
     reward, compute = load_irl_reward(path / "reward", params.compute), params.compute
     _train(params, path, "rerl", of_whole_texts(reward.standardised), 1e-3)
@@ -197,10 +196,8 @@ def _check_evaluation(params: Params, path: Path) -> None:
         update={"samples": 1, "min_new_tokens": 2, "max_new_tokens": 5}
     )
     sides = [
-        sample_completions(
-            PROMPTS, load("policy", path / name, compute), settings, seed=0, name=name
-        )
-        for name in ("base", "aligned")
+        sample_completions(PROMPTS, policy, settings, seed=0, name=name)
+        for name, policy in (("base", base), ("aligned", aligned))
     ]
     prompts = PROMPTS.assign(
         human_completion=" it is fine.",

@@ -1,6 +1,5 @@
 """What the tests of policies share: five prompts, a reward and a training of seconds."""
 
-import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,6 @@ SMALL = {
     "warmup_steps": 0,
     "lr": 1e-3,
 }
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _little_to_collect() -> None:
-    """Every trainer collects garbage, half a second of it in all that is imported."""
-    gc.freeze()
 
 
 @pytest.fixture
