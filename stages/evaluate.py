@@ -10,7 +10,7 @@ from inverse_rlhf.evaluation.candidates import Rewards, add_ensemble, single_rew
 from inverse_rlhf.evaluation.explain import disagreements, explain_by_ngrams
 from inverse_rlhf.evaluation.in_words import in_words
 from inverse_rlhf.evaluation.margins import extreme_pairs, margin_table
-from inverse_rlhf.evaluation.occlusion import common_words, word_credits
+from inverse_rlhf.evaluation.occlusion import READINGS, common_words, word_credits
 from inverse_rlhf.evaluation.policy_metrics import policy_report
 from inverse_rlhf.evaluation.reward_metrics import reward_report, true_cut, weight_report
 from inverse_rlhf.evaluation.scoring import read_policies, score_texts
@@ -77,7 +77,9 @@ def main(params: StageParams, kept: Path) -> list[str]:
 
     # measure
     reward, classifier = Path("models/irl_reward"), Path("models/true_reward")
-    plan_evaluation(params.pairs, compute, test_prompts, classifier, reward)
+    plan_evaluation(
+        params.pairs, compute, test_prompts, classifier, reward, left_out=READINGS
+    )
     read = read_policies(
         pairs, test_prompts, transfer, POLICIES, params.pairs, compute, seed=seed, kept=kept
     )

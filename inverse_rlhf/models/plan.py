@@ -20,7 +20,6 @@ from transformers import AutoTokenizer, GPTNeoXConfig, RobertaConfig
 
 from inverse_rlhf.data.tables import whole_texts
 from inverse_rlhf.errors import UserError, advise_on_memory, say
-from inverse_rlhf.evaluation.occlusion import READINGS
 from inverse_rlhf.models import memory, processes, work
 from inverse_rlhf.models.checkpoints import Kind, device_of, frozen_dtype
 from inverse_rlhf.models.memory import Need
@@ -322,7 +321,13 @@ def fits_need(params: Any, body: Shape, tokens: float, texts: int, device: str) 
 
 
 def plan_evaluation(
-    pairs: Pairs, compute: Compute, prompts: pd.DataFrame, classifier: Path, reward: Path
+    pairs: Pairs,
+    compute: Compute,
+    prompts: pd.DataFrame,
+    classifier: Path,
+    reward: Path,
+    *,
+    left_out: int,
 ) -> None:
     """Plan to read both trained policies beside the base, and the two rewards after them.
 
@@ -333,6 +338,7 @@ def plan_evaluation(
         pairs: how completions are drawn.
         prompts: the prompts table's test rows.
         classifier, reward: folders of the two rewards.
+        left_out: texts without a word that the recovered reward is asked about at the most.
     """
     policy = shape_of(_BASE, "policy")
     if policy is None:
@@ -358,7 +364,7 @@ def plan_evaluation(
         compute,
         prompts=len(prompts) / processes.count(),
         prompt=lengths.mean,
-        left_out=READINGS / processes.count(),
+        left_out=left_out / processes.count(),
     )
     time = _time(works, compute, policy, frozen_dtype(compute), new=pairs.max_new_tokens)
     _reserve("evaluate", need, params, options, yields=yields, time=time)
