@@ -77,9 +77,7 @@ def main(params: StageParams, kept: Path) -> list[str]:
 
     # measure
     reward, classifier = Path("models/irl_reward"), Path("models/true_reward")
-    plan_evaluation(
-        params.pairs, compute, test_prompts, classifier, reward, left_out=READINGS
-    )
+    plan_evaluation(params.pairs, compute, test_prompts, classifier, reward, left_out=READINGS)
     read = read_policies(
         pairs, test_prompts, transfer, POLICIES, params.pairs, compute, seed=seed, kept=kept
     )
