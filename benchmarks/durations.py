@@ -30,7 +30,8 @@ from inverse_rlhf.irl.runs import Run
 from inverse_rlhf.models import work
 from inverse_rlhf.models.checkpoints import Kind, Model, device_of
 from inverse_rlhf.models.matmul import onednn_products
-from inverse_rlhf.models.plan import OF_A_WORD_IN_THE_MEAN, changed, scratch_shape
+from inverse_rlhf.models.needs import scratch_shape
+from inverse_rlhf.models.plan import OF_A_WORD_IN_THE_MEAN, changed
 from inverse_rlhf.models.reading import text_ids
 from inverse_rlhf.models.scratch import policy_tokenizer, train_classifier, train_policy
 from inverse_rlhf.models.shapes import shape_of_config

@@ -3,7 +3,7 @@
     python -m benchmarks.planned              # all of them
     python -m benchmarks.planned pythia-1b -S compute.batch_size=32
 
-In GB of 1e9 bytes, by inverse_rlhf/models/plan.py, for prompts of ten words. The classifier is
+In GB of 1e9 bytes, by inverse_rlhf/models/needs.py, for prompts of ten words. The classifier is
 RoBERTa-base.
 """
 
@@ -16,8 +16,9 @@ from typing import Any
 from ruamel.yaml import YAML
 from transformers import RobertaConfig
 
-from inverse_rlhf.models import plan
-from inverse_rlhf.models.plan import GB, Lengths
+from inverse_rlhf.models import needs
+from inverse_rlhf.models.needs import Lengths
+from inverse_rlhf.models.plan import GB
 from inverse_rlhf.models.shapes import Shape, shape_of_config
 from inverse_rlhf.params import Params, load_params
 from tests.presets.running import write_params
@@ -51,17 +52,17 @@ def planned(name: str, params: Params) -> dict[str, float]:
     prompts = splits.irl + splits.valid + splits.test
     texts = 2 * prompts * params.pairs.samples + prompts
     tokens = LENGTHS.mean + params.pairs.max_new_tokens
-    needs = {
-        "rlhf_train": plan.policy_training_need(params, policy, judge, LENGTHS, "cuda"),
-        "generate_pairs": plan.completions_need(params, policy, LENGTHS, prompts),
-        "maxmargin_irl": plan.fits_need(params, body, tokens, texts, "cuda"),
-        "rerl_with_irl_rm": plan.policy_training_need(params, policy, body, LENGTHS, "cuda"),
-        "evaluate": plan.evaluation_need(
+    found = {
+        "rlhf_train": needs.policy_training_need(params, policy, judge, LENGTHS, "cuda"),
+        "generate_pairs": needs.completions_need(params, policy, LENGTHS, prompts),
+        "maxmargin_irl": needs.fits_need(params, body, tokens, texts, "cuda"),
+        "rerl_with_irl_rm": needs.policy_training_need(params, policy, body, LENGTHS, "cuda"),
+        "evaluate": needs.evaluation_need(
             params, policy, [judge, body], LENGTHS, COMMENTS, splits.test
         ),
     }
-    figures = {stage: sum(need.values()) / GB for stage, need in needs.items()}
-    return figures | {"disk": plan.fits_disk(irl, body) / GB}
+    figures = {stage: sum(need.values()) / GB for stage, need in found.items()}
+    return figures | {"disk": needs.fits_disk(irl, body) / GB}
 
 
 def line(name: str, settings: dict[str, Any]) -> str:

@@ -1,14 +1,13 @@
 """What a stage needs of memory, disk and time: said before its work, and refused where it cannot be
 had.
 
-Reckoned from the models' shapes, the lengths of the texts and the settings, see `memory` and
+Reckoned from the models' shapes, the lengths of the texts and the settings, see `needs` and
 `work`; of one process, where several share the stage. Of time it is the least, at the speed that
 the device has shown a moment before: it is said alone, and no result knows of it.
 """
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,19 +15,32 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from transformers import AutoTokenizer, GPTNeoXConfig, RobertaConfig
+from transformers import AutoTokenizer
 
 from inverse_rlhf.data.tables import whole_texts
 from inverse_rlhf.errors import UserError, advise_on_memory, say
 from inverse_rlhf.models import memory, processes, work
 from inverse_rlhf.models.checkpoints import Kind, device_of, frozen_dtype
 from inverse_rlhf.models.memory import Need
+from inverse_rlhf.models.needs import (
+    Lengths,
+    adapter_need,
+    completions_need,
+    evaluation_need,
+    fits_disk,
+    fits_need,
+    larger,
+    likelihoods_need,
+    policy_training_need,
+    scratch_need,
+    scratch_shape,
+)
 from inverse_rlhf.models.reading import prompt_ids
 from inverse_rlhf.models.resumable import Checkpoints
-from inverse_rlhf.models.shapes import Shape, base_of, place_of, shape_of, shape_of_config
+from inverse_rlhf.models.shapes import Shape, base_of, place_of, shape_of
 from inverse_rlhf.models.speed import in_words, speed_of
 from inverse_rlhf.models.work import Work
-from inverse_rlhf.params import Compute, Group, Irl, Pairs, Pretrained, Rlhf, Scratch
+from inverse_rlhf.params import Compute, Group, Irl, Pairs, Pretrained, Rlhf
 
 GB = 1e9
 OFF_BY = 1.25
@@ -40,14 +52,6 @@ OF_A_WORD_IN_THE_MEAN = 1.25
 _SLOWEST = 1e9  # operations a second: of any device that is in use
 Asked = SimpleNamespace
 """Groups of params by their names, as a stage's class of params has them."""
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """Tokens of texts: the mean and the most."""
-
-    mean: float
-    most: int
 
 
 def lengths_of(texts: Sequence[str], folder: Path) -> Lengths:
@@ -102,27 +106,6 @@ def plan_model(
     _reserve(stage, need, params, options, time=time)
 
 
-def scratch_shape(scratch: Scratch, kind: Kind) -> Shape:
-    """The shape of a policy or a classifier that is trained from scratch."""
-    from inverse_rlhf.models.scratch import sizes  # late: it loads what no other stage needs
-
-    config = {"policy": GPTNeoXConfig, "classifier": RobertaConfig}[kind]
-    limit = scratch.max_tokens + 2  # RoBERTa's positions are counted from 2
-    return shape_of_config(config(**sizes(scratch), max_position_embeddings=limit), kind)
-
-
-def scratch_need(scratch: Scratch, compute: Compute, kind: Kind, tokens: int) -> Need:
-    """Bytes of training a policy or a classifier from scratch.
-
-    Args:
-        tokens: of the longest text, before it is cut to what the model reads.
-    """
-    shape = scratch_shape(scratch, kind)
-    outputs = scratch.vocab_size if kind == "policy" else 0
-    tokens = min(tokens, scratch.max_tokens)
-    return memory.scratch_training(shape, scratch, compute, tokens=tokens, outputs=outputs)
-
-
 def plan_policy_training(
     stage: str,
     rlhf: Rlhf,
@@ -171,35 +154,6 @@ def plan_policy_training(
     _reserve(stage, need, params, options, disk=disk, time=time)
 
 
-def policy_training_need(
-    params: Any, policy: Shape, classifier: Shape | None, prompts: Lengths, device: str
-) -> Need:
-    """Bytes of training a policy on a classifier's reward, for params with compute and rlhf.
-
-    Args:
-        device: cpu or cuda.
-    """
-    rlhf, compute = params.rlhf, params.compute
-    rollouts = rlhf.batch_size * rlhf.generations // processes.count()
-    need = memory.policy_training(
-        policy, rlhf, compute, rollouts, prompt=prompts.mean, longest=prompts.most, device=device
-    )
-    if processes.spread():
-        need |= {part: need[part] / processes.count() for part in memory.SPREAD}
-    if classifier is not None:
-        size = memory.size_of(compute)
-        texts = min(compute.batch_size, rollouts)
-        width = memory.read_width(compute)
-        read = memory.reading(classifier, texts, prompts.most + rlhf.max_new_tokens, width)
-        need["reward"] = size * classifier.parameters + read
-    if not rlhf.lora_rank or device != "cpu":
-        return need
-    merging = memory.policy_merging(policy, rlhf)
-    if classifier is not None:
-        merging["reward"] = memory.size_of(compute) * classifier.parameters
-    return _larger(need, merging)
-
-
 def plan_pairs(pairs: Pairs, compute: Compute, prompts: Sequence[str]) -> None:
     """Plan the completions of both policies, one of which is in memory at a time."""
     policy = shape_of(_BASE, "policy")
@@ -210,7 +164,7 @@ def plan_pairs(pairs: Pairs, compute: Compute, prompts: Sequence[str]) -> None:
 
     def need(asked: Any) -> Need:
         drawn = completions_need(asked, policy, lengths, rows)
-        return _larger(drawn, _adapter(asked, policy, _ALIGNED, beside=0))
+        return larger(drawn, adapter_need(asked, policy, _ALIGNED, beside=0))
 
     options = {"compute.dtype": ["bfloat16"]}
     params, yields = Asked(compute=compute, pairs=pairs), {"compute.batch_size": 1}
@@ -218,17 +172,6 @@ def plan_pairs(pairs: Pairs, compute: Compute, prompts: Sequence[str]) -> None:
     works = [work.completions(policy, pairs, compute, own, prompt=lengths.mean)] * 2
     time = _time(works, compute, policy, frozen_dtype(compute), new=pairs.max_new_tokens)
     _reserve("generate_pairs", need, params, options, yields=yields, time=time)
-
-
-def completions_need(params: Any, policy: Shape, prompts: Lengths, rows: int) -> Need:
-    """Bytes of drawing completions from a policy, for params with compute and pairs."""
-    pairs, size = params.pairs, memory.size_of(params.compute)
-    texts = min(params.compute.batch_size, rows)
-    tokens = prompts.most + pairs.max_new_tokens
-    sampled = pairs.decoding == "sample"
-    width = memory.read_width(params.compute)
-    drawn = memory.generating(policy, texts, tokens, width, sampled=sampled)
-    return {"policy": size * policy.parameters, "completions": drawn}
 
 
 def plan_fits(
@@ -256,12 +199,12 @@ def plan_fits(
     def need(asked: Any) -> Need:
         fits = {}
         if body is not None:
-            read = _adapter(asked, body, place, beside=0)
-            fits = _larger(fits_need(asked, body, tokens, texts, device), read)
+            read = adapter_need(asked, body, place, beside=0)
+            fits = larger(fits_need(asked, body, tokens, texts, device), read)
         if policy is None:
             return fits
         compared = likelihoods_need(asked, policy, tokens, texts)
-        return _larger(fits, compared, _adapter(asked, policy, _ALIGNED, beside=1))
+        return larger(fits, compared, adapter_need(asked, policy, _ALIGNED, beside=1))
 
     options: dict[str, Sequence[Any]] = {
         "irl.batch_size": _halves(irl.batch_size),
@@ -287,37 +230,6 @@ def plan_fits(
     time = _time(works, compute, body or policy, dtype)
     params, yields = Asked(compute=compute, irl=irl), {"compute.batch_size": 1}
     _reserve("maxmargin_irl", need, params, options, disk=disk, yields=yields, time=time)
-
-
-def fits_disk(irl: Irl, body: Shape) -> float:
-    """Bytes on disk of the weights that the runs of networks train; heads are next to nothing."""
-    return 0 if irl.trainable == "head" else 4 * body.trained(memory.reward_part(irl)) * irl.runs
-
-
-def fits_need(params: Any, body: Shape, tokens: float, texts: int, device: str) -> Need:
-    """Bytes of fitting rewards, for params with compute and irl.
-
-    Args:
-        tokens: of a text, in the mean.
-        texts: that are read.
-        device: cpu or cuda.
-    """
-    irl, compute = params.irl, params.compute
-    on_cpu = device == "cpu"
-    if irl.trainable == "head":
-        size = memory.size_of(compute)
-        width = memory.read_width(compute)
-        read = memory.reading(body, min(compute.batch_size, texts), tokens, width)
-        matrix = 4 * texts * body.hidden * 4 if on_cpu else 0  # features, and their differences
-        return {"body": size * body.parameters, "reading": read, "features": matrix}
-    part = memory.reward_part(irl)
-    need = memory.reward_training(body, part, compute, texts=2 * irl.batch_size, tokens=tokens)
-    if on_cpu:
-        # at first, at its best, and that which is written
-        need["copies of what is trained"] = 3 * 4 * body.trained(part)
-        if irl.trainable == "last_k":
-            need["frozen blocks' outputs"] = 4 * texts * tokens * body.hidden
-    return need
 
 
 def plan_evaluation(
@@ -352,8 +264,8 @@ def plan_evaluation(
 
     def need(asked: Any) -> Need:
         found = evaluation_need(asked, policy, scored, lengths, human, len(prompts))
-        adapters = (_adapter(asked, policy, path, beside=1) for path in (_ALIGNED, _RERL))
-        return _larger(found, *adapters)
+        adapters = (adapter_need(asked, policy, path, beside=1) for path in (_ALIGNED, _RERL))
+        return larger(found, *adapters)
 
     options = {"compute.dtype": ["bfloat16"]}
     params, yields = Asked(compute=compute, pairs=pairs), {"compute.batch_size": 1}
@@ -368,57 +280,6 @@ def plan_evaluation(
     )
     time = _time(works, compute, policy, frozen_dtype(compute), new=pairs.max_new_tokens)
     _reserve("evaluate", need, params, options, yields=yields, time=time)
-
-
-def evaluation_need(
-    params: Any,
-    policy: Shape,
-    rewards: Sequence[Shape],
-    prompts: Lengths,
-    human: Lengths,
-    rows: int,
-) -> Need:
-    """Bytes of the evaluation, for params with compute and pairs.
-
-    Args:
-        rewards: the shapes of those that read texts.
-        human: lengths of human comments.
-        rows: how many prompts there are.
-    """
-    compute, pairs = params.compute, params.pairs
-    size, texts = memory.size_of(compute), compute.batch_size
-    compared = likelihoods_need(params, policy, prompts.most + pairs.max_new_tokens, rows)
-    drawn = completions_need(params, policy, prompts, rows * pairs.samples)
-    drawn["base policy"] = size * policy.parameters
-    width = memory.read_width(compute)
-    longest = max(human.most, prompts.most + pairs.max_new_tokens)
-    read = {
-        "rewards": sum(size * shape.parameters for shape in rewards),
-        "texts": max(
-            (memory.reading(shape, texts, longest, width) for shape in rewards), default=0
-        ),
-    }
-    return _larger(compared, drawn, read)
-
-
-def likelihoods_need(params: Any, policy: Shape, tokens: float, texts: int) -> Need:
-    """Bytes of comparing two policies on completions, for params with compute."""
-    size, rows = memory.size_of(params.compute), min(params.compute.batch_size, texts)
-    compared = memory.likelihoods(policy, rows, tokens, memory.read_width(params.compute))
-    return {"policies": 2 * size * policy.parameters, "likelihoods": compared}
-
-
-def _adapter(params: Any, shape: Shape, folder: Path, *, beside: int) -> Need:
-    """Bytes of loading a policy where it is an adapter, for params with compute; see
-    `memory.adapter_reading`.
-    """
-    if base_of(folder) is None or device_of(params.compute).type != "cpu":
-        return {}
-    return memory.adapter_reading(shape, params.compute, beside=beside)
-
-
-def _larger(*needs: Need) -> Need:
-    return max(needs, key=lambda need: sum(need.values()))
 
 
 def _halves(value: int) -> list[int]:

@@ -20,15 +20,15 @@ from inverse_rlhf.data.tables import PROMPTS
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.models import memory, plan
 from inverse_rlhf.models.memory import free_memory
-from inverse_rlhf.models.plan import (
+from inverse_rlhf.models.needs import (
     Lengths,
-    changed,
+    completions_need,
     evaluation_need,
     fits_need,
-    plan_model,
-    plan_policy_training,
+    likelihoods_need,
     policy_training_need,
 )
+from inverse_rlhf.models.plan import changed, plan_model, plan_policy_training
 from inverse_rlhf.models.resumable import Checkpoints
 from inverse_rlhf.models.shapes import Adapters, Shape, place_of, shape_of, shape_of_config
 from inverse_rlhf.models.speed import Speed
@@ -109,7 +109,7 @@ def test_fits_and_evaluation(params: Params, pythia: Shape) -> None:
     many = changed(params, {"compute.batch_size": 1_000_000})
     need = evaluation_need(many, pythia, [], PROMPT, PROMPT, 10**9)
     assert need.get("likelihoods", 0) < 10e9 or "completions" in need
-    compared = plan.likelihoods_need(many, pythia, 60, 10**9)
+    compared = likelihoods_need(many, pythia, 60, 10**9)
     assert compared["likelihoods"] < 4 * 4 * memory.LOGITS
 
 
@@ -189,7 +189,7 @@ def test_batches_that_halve_themselves_refuse_nothing(
     shape, lengths = shape_of("models/base", "policy"), plan.lengths_of(prompts, Path("."))
     assert shape is not None
     most, least = (
-        sum(plan.completions_need(asked, shape, lengths, 120).values())
+        sum(completions_need(asked, shape, lengths, 120).values())
         for asked in (many, changed(many, {"compute.batch_size": 1}))
     )
     free((most + least) / 2)
