@@ -83,7 +83,7 @@ def answer(rewards: dict[str, Any], *, low: str = "toxic") -> Answer:
     why = [f"The interval is above all controls': {above}."]
     if (kappa := rewards["agreement"].get("label_kappa")) is not None:
         why.append(f"{rewards['runs']} runs agree on labels with kappa {_number(kappa)}.")
-    return Answer("strong", f"The pairs alone give {_back(rewards['test'])} back: {said}.", why)
+    return Answer("strong", f"The pairs alone give back {_back(rewards['test'])}: {said}.", why)
 
 
 def figure_of(table: dict[str, Row], measure: str) -> Row | None:
@@ -119,7 +119,7 @@ def _back(test: dict[str, Row]) -> str:
     """What is given back."""
     if all(row["value"] >= HALF for row in _within(test).values()):
         return "the true reward"
-    return "the true reward's labels, and in part its order among texts of one label,"
+    return "the true reward's labels, and in part its order among texts of one label"
 
 
 def _order(test: dict[str, Row], low: str) -> list[str]:

@@ -78,7 +78,7 @@ def test_the_sentence_says_both_what_is_told_apart_and_how_far_the_order_agrees(
 @pytest.mark.parametrize("value", [HALF, HALF - SMALL])
 def test_the_whole_reward_is_back_where_order_within_labels_is(value: float) -> None:
     order = {"spearman_toxic": (0.6, value, 0.9), "spearman_non_toxic": (0.7, 0.8, 0.9)}
-    whole = "give the true reward back" in answer(rewards(order=order)).sentence
+    whole = "give back the true reward:" in answer(rewards(order=order)).sentence
     assert whole == (value == HALF)
 
 
