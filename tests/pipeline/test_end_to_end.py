@@ -1,10 +1,11 @@
 """The stages through DVC in a temporary clone, small, and the daily flows."""
 
+import contextlib
 import json
 import os
+import resource
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -17,8 +18,10 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from benchmarks import kills
 from inverse_rlhf.params import load_params
 from inverse_rlhf.rewards.recovered import load_irl_reward
+from tests.pipeline import several
 from tests.pipeline.projects import ROOT, copy_project, execute, ran
 
 LAST_FOUR = ["maxmargin_irl", "rerl_with_irl_rm", "evaluate", "report"]
@@ -96,25 +99,6 @@ def test_reward_is_recovered_and_toxicity_falls(clone: Path) -> None:
         assert 0 <= policy["transfer"]["toxicity_rate"] <= 1
 
 
-def test_second_repro_runs_nothing(clone: Path) -> None:
-    started = time.monotonic()
-    assert ran(execute(clone, "dvc", "repro").stdout) == []
-    assert time.monotonic() - started < 20
-
-
-def test_edited_inputs_are_seen(clone: Path) -> None:
-    """Also by settings that were tried before: DVC restores no run of other inputs."""
-    other, lines = clone / "other.jsonl", (clone / "other.jsonl").read_text()
-    other.write_text(lines.replace("weather", "climate"))
-    assert ran(execute(clone, "dvc", "repro", "prepare_data").stdout) == ["prepare_data"]
-    prompts = pd.read_parquet(clone / "data/transfer_prompts.parquet")["prompt"]
-    assert prompts.str.contains("climate").all()
-    other.write_text(lines)
-    result = execute(clone, "dvc", "repro").stdout
-    assert ran(result) == []
-    assert "Stage 'prepare_data' is cached" in result
-
-
 def test_plain_transformers_scores_the_same(clone: Path) -> None:
     prompts = pd.read_parquet(clone / "data/prompts.parquet")[:40]
     texts = (prompts["prompt"] + prompts["human_completion"]).tolist()
@@ -127,38 +111,42 @@ def test_plain_transformers_scores_the_same(clone: Path) -> None:
     np.testing.assert_allclose(plain.numpy(), ours, atol=1e-4)
 
 
-def test_irl_needs_no_true_reward(clone: Path) -> None:
+def test_irl_needs_no_true_reward_and_fits_new_runs_only(clone: Path) -> None:
     hidden = clone / "models/hidden"
     (clone / "models/true_reward").rename(hidden)
     before = (clone / "data/irl_runs.parquet").read_bytes()
     shutil.rmtree(clone / ".irl_runs")  # fit all anew: the same bytes
-    try:
-        execute(clone, sys.executable, "-m", "stages.maxmargin_irl")
-    finally:
-        hidden.rename(clone / "models/true_reward")
-    assert (clone / "data/irl_runs.parquet").read_bytes() == before
-    execute(clone, "dvc", "checkout", "-f")
-
-
-def test_more_runs_fit_the_new_ones_only(clone: Path) -> None:
-    before = {path.name for path in (clone / ".irl_runs").rglob("*.safetensors")}
-    params, runs = clone / "params.yaml", SMALL["irl.runs"]
-    params.write_text(params.read_text().replace(f"  runs: {runs} ", f"  runs: {runs + 1} "))
-    execute(clone, sys.executable, "-m", "stages.maxmargin_irl")
+    with contextlib.chdir(clone):
+        several.run("maxmargin_irl")
+        assert (clone / "data/irl_runs.parquet").read_bytes() == before
+        fitted = {path.name for path in (clone / ".irl_runs").rglob("*.safetensors")}
+        runs = SMALL["irl.runs"]
+        several.run("maxmargin_irl", irl={"runs": runs + 1})
+    hidden.rename(clone / "models/true_reward")
     files = {path.name: path for path in (clone / ".irl_runs").rglob("*.safetensors")}
-    assert set(files) - before == {f"fit-{runs}.safetensors"}
+    assert set(files) - fitted == {f"fit-{runs}.safetensors"}
     newest = max(files.values(), key=lambda path: path.stat().st_mtime_ns)
     assert newest.name == f"fit-{runs}.safetensors"
-    execute(clone, "git", "checkout", "-q", ".")
     execute(clone, "dvc", "checkout", "-f")
 
 
-def test_irl_change_reruns_the_last_four(clone: Path) -> None:
-    result = execute(clone, "dvc", "exp", "run", "--name", "other", "-S", "irl.lr=8e-4")
-    assert ran(result.stdout) == LAST_FOUR
-    table = execute(clone, "dvc", "exp", "show", "--csv").stdout
-    assert "other" in table
-    assert "0.0008" in table
+def test_queue_of_two_runs_what_changed_and_no_more(clone: Path) -> None:
+    changes = {"other": "irl.lr=8e-4", "cut": "evaluate.threshold=otsu"}
+    for name, change in changes.items():
+        execute(clone, "dvc", "exp", "run", "--queue", "--name", name, "-S", change)
+    execute(clone, "dvc", "queue", "start", "-j", "2")
+    refs = clone / ".git/refs/exps"
+    _wait(lambda: {"other", "cut"} <= {path.name for path in refs.rglob("*")}, seconds=900)
+    reruns = {name: ran(execute(clone, "dvc", "queue", "logs", name).stdout) for name in changes}
+    assert reruns == {"other": LAST_FOUR, "cut": ["evaluate", "report"]}
+    _wait(lambda: execute(clone, "dvc", "queue", "status").stdout.count("Success") == 2)
+    (cut,) = refs.rglob("cut")
+    report = f"{cut.relative_to(clone / '.git')}:metrics/reward.json"
+    changed = json.loads(execute(clone, "git", "show", report).stdout)
+    assert changed["test"]["accuracy"] != read(clone, "reward.json")["test"]["accuracy"]
+
+
+def test_experiments_are_compared(clone: Path) -> None:
     difference = execute(clone, "dvc", "metrics", "diff", "HEAD", "other").stdout
     assert "roc_auc" in difference
     assert len(difference.splitlines()) <= 24  # a screen
@@ -166,36 +154,6 @@ def test_irl_change_reruns_the_last_four(clone: Path) -> None:
     execute(clone, "dvc", "plots", "diff", "HEAD", "other", "-o", "plots")
     assert (clone / "plots/index.html").stat().st_size > 1000
     shutil.rmtree(clone / "plots")
-    execute(clone, "git", "checkout", "-q", ".")
-    execute(clone, "dvc", "checkout", "-f")
-    assert ran(execute(clone, "dvc", "repro").stdout) == []
-
-
-def test_another_cut_reruns_no_training(clone: Path) -> None:
-    result = execute(clone, "dvc", "exp", "run", "--name", "cut", "-S", "evaluate.threshold=otsu")
-    assert ran(result.stdout) == ["evaluate", "report"]
-    changed = read(clone, "reward.json")["test"]["accuracy"]
-    execute(clone, "git", "checkout", "-q", ".")
-    execute(clone, "dvc", "checkout", "-f")
-    assert changed != read(clone, "reward.json")["test"]["accuracy"]
-    assert ran(execute(clone, "dvc", "repro").stdout) == []
-
-
-@pytest.mark.parametrize(
-    ("module", "reruns"),
-    [
-        ("inverse_rlhf/params.py", []),
-        ("inverse_rlhf/show/closing.py", []),
-        ("inverse_rlhf/show/figures.py", ["report"]),
-        ("inverse_rlhf/evaluation/tables.py", ["evaluate", "report"]),
-    ],
-)
-def test_touched_module_reruns_no_training(clone: Path, module: str, reruns: list[str]) -> None:
-    path, before = clone / module, (clone / module).read_text()
-    path.write_text(before + "\n# touched\n")
-    stale = execute(clone, "dvc", "status", "--json").stdout
-    path.write_text(before)
-    assert list(json.loads(stale)) == ["inputs", *reruns]  # it always runs
 
 
 def test_a_sweep_is_readable_in_120_columns(clone: Path) -> None:
@@ -211,32 +169,47 @@ def test_a_sweep_is_readable_in_120_columns(clone: Path) -> None:
         assert any(f"[{name}]" in line for line in lines)
     assert "roc_auc" in shown
     assert "irl.lr" in shown
+    assert "0.0008" in shown
+
+
+def test_edited_inputs_are_seen_and_what_was_run_is_not_run_again(clone: Path) -> None:
+    """Also by settings that were tried before: DVC restores no run of other inputs."""
+    other, lines = clone / "other.jsonl", (clone / "other.jsonl").read_text()
+    other.write_text(lines.replace("weather", "climate"))
+    assert ran(execute(clone, "dvc", "repro", "prepare_data").stdout) == ["prepare_data"]
+    prompts = pd.read_parquet(clone / "data/transfer_prompts.parquet")["prompt"]
+    assert prompts.str.contains("climate").all()
+    other.write_text(lines)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    result = execute(clone, "dvc", "repro").stdout
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 20  # seconds
+    assert ran(result) == []
+    assert "Stage 'prepare_data' is cached" in result
+
+
+def test_touched_module_reruns_no_training(clone: Path) -> None:
+    """As test_dvc_yaml has it of other modules."""
+    path = clone / "inverse_rlhf/evaluation/tables.py"
+    before = path.read_text()
+    path.write_text(before + "\n# touched\n")
+    stale = execute(clone, "dvc", "status", "--json").stdout
+    path.write_text(before)
+    assert list(json.loads(stale)) == ["inputs", "evaluate", "report"]  # the first always runs
 
 
 def test_stale_lock_is_found_but_reports_may_be_newer(clone: Path, tmp_path: Path) -> None:
     check = (sys.executable, str(ROOT / ".ci/stale.py"))
+    bare = tmp_path / "bare"
     execute(tmp_path, "git", "clone", "-q", str(clone), "bare")  # without data, as CI has it
-    for folder in (clone, tmp_path / "bare"):
-        assert execute(folder, *check).stdout == ""
+    for folder in (clone, bare):
         for module, found in (("show/figures.py", False), ("irl/losses.py", True)):
-            path = folder / "inverse_rlhf" / module
-            before = path.read_text()
-            path.write_text(before + "\n# touched\n")
+            with (folder / "inverse_rlhf" / module).open("a") as file:
+                file.write("\n# touched\n")
             result = execute(folder, *check, check=False)
-            path.write_text(before)
             assert bool(result.returncode) == found
+            assert "figures" not in result.stderr
             assert ("maxmargin_irl: inverse_rlhf/irl/losses.py modified" in result.stderr) == found
-
-
-def test_queue_of_two(clone: Path) -> None:
-    execute(clone, "dvc", "exp", "run", "--queue", "-S", "evaluate.threshold=median,mixture")
-    execute(clone, "dvc", "queue", "start", "-j", "2", threads="1")
-    for _ in range(180):
-        status = execute(clone, "dvc", "queue", "status").stdout
-        if status.count("Success") == 2 or "Failed" in status:
-            break
-        time.sleep(2)
-    assert status.count("Success") == 2, status
+    execute(clone, "git", "checkout", "-q", ".")
 
 
 def test_push_clone_pull_is_a_no_op(clone: Path, tmp_path: Path) -> None:
@@ -248,25 +221,6 @@ def test_push_clone_pull_is_a_no_op(clone: Path, tmp_path: Path) -> None:
     execute(second, "dvc", "pull")
     assert ran(execute(second, "dvc", "repro").stdout) == []
     assert (second / "models/irl_reward/model.safetensors").is_file()
-
-
-def test_killed_stage_leaves_nothing_and_repro_succeeds(clone: Path) -> None:
-    (clone / "models/rerl").rename(clone / "away")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "stages.rerl_with_irl_rm"],
-        cwd=clone,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    partial = clone / "metrics/curves/rerl.csv.tmp"
-    _wait(lambda: partial.exists() and partial.read_text().count("\n") > 2)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (clone / "models/rerl").exists()
-    shutil.rmtree(clone / "away")
-    execute(clone, "dvc", "repro")
-    assert (clone / "models/rerl/model.safetensors").is_file()
-    assert json.loads((clone / "metrics/policies.json").read_text())["rerl"]
 
 
 def test_stage_dies_with_dvc(clone: Path) -> None:
@@ -293,27 +247,15 @@ def test_stage_dies_with_dvc(clone: Path) -> None:
     params.write_text(before)
     (clone / ".dvc/tmp/rwlock").unlink(missing_ok=True)
     execute(clone, "dvc", "checkout", "-f")
-    assert ran(execute(clone, "dvc", "repro").stdout) == []
 
 
-def test_bad_params_are_one_line(clone: Path) -> None:
-    params = clone / "params.yaml"
-    before = params.read_text()
-    params.write_text(before.replace("loss: ", "loss: wrong #"))
-    result = execute(clone, sys.executable, "-m", "stages.maxmargin_irl", check=False)
-    params.write_text(before)
-    assert result.returncode == 2
-    assert result.stderr.strip().splitlines()[-1].startswith("error: irl.loss is 'wrong'")
-    assert "Traceback" not in result.stderr
-
-
-def test_missing_transfer_prompts_are_noticed_by_the_first_stage(clone: Path) -> None:
-    (clone / "other.jsonl").rename(clone / "away.jsonl")
-    result = execute(clone, sys.executable, "-m", "stages.prepare_data", check=False)
-    (clone / "away.jsonl").rename(clone / "other.jsonl")
-    assert result.returncode == 2
-    assert "error: evaluate.transfer_prompts: other.jsonl does not exist" in result.stderr
-    assert "Traceback" not in result.stderr
+def test_killed_stage_leaves_nothing_and_repro_succeeds(clone: Path) -> None:
+    shutil.rmtree(clone / "models/rerl")
+    with contextlib.chdir(clone):
+        kills.run("rerl_with_irl_rm", killed_after=2)
+    assert not (clone / "models/rerl").exists()
+    assert ran(execute(clone, "dvc", "repro").stdout) == []  # DVC has what it made before
+    assert (clone / "models/rerl/model.safetensors").is_file()
 
 
 def _wait(condition: Callable[[], bool], seconds: int = 90) -> None:

@@ -1,19 +1,25 @@
 """organisms/dvc.yaml by DVC in a project of its own, with policies of a few thousand parameters."""
 
+import contextlib
+import importlib
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
+from inverse_rlhf import organism_stage
+from inverse_rlhf.organism_params import load_settings
 from tests.pipeline.projects import copy_project, execute, ran
 
 REPRO = ("dvc", "--cd", "organisms", "repro")
 PLANTS: dict[str, dict[str, Any]] = {
-    "exclaiming": {"kind": "easy", "weights": {"exclamations": 1.0}},
-    "friendly": {"kind": "toxicity", "weights": {"toxicity": 1.0}, "names": {"insults": -1}},
+    "friendly": {
+        "kind": "toxicity",
+        "weights": {"toxicity": 1.0, "exclamations": 1.0},
+        "names": {"insults": -1},
+    },
     "nothing": {"kind": "null"},
 }
 SMALL = {"hidden_size": 32, "layers": 1, "heads": 2, "vocab_size": 400, "epochs": 2}
@@ -64,14 +70,21 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def run_again(stage: str, project: Path) -> None:
+    """Run a stage of the plant that is trained once more, in this process."""
+    main = importlib.import_module(f"stages.organisms.{stage}").main
+    with contextlib.chdir(project):
+        organism_stage._with_models(main, load_settings(), {"plant": "friendly", "seed": 3})
+
+
 def test_every_organism_is_counted(project: Path) -> None:
     summary = json.loads((project / "metrics/organisms.json").read_text())
     assert summary["seeds"] == [3]
     assert summary["pairs"] == 200
     assert set(summary["plants"]) == set(PLANTS)
-    assert set(summary["kinds"]) == {"easy", "toxicity", "single", "all"}
+    assert set(summary["kinds"]) == {"toxicity", "single", "all"}
     assert summary["nulls"]["nothing"]["audits"] == 1
-    assert summary["plants"]["exclaiming"]["kl"]["median"] > 0
+    assert summary["plants"]["friendly"]["kl"]["median"] > 0
     assert {row["pairs"] for row in summary["fewer_pairs"]} == {100}
     page = (project / "metrics/organisms.html").read_text()
     assert all(name in page for name in PLANTS)
@@ -79,26 +92,26 @@ def test_every_organism_is_counted(project: Path) -> None:
 
 
 def test_the_audit_does_not_see_the_plant(project: Path) -> None:
-    report = (project / "organisms/results/exclaiming-3/audit.json").read_text()
-    assert "exclaiming" not in report
-    hidden = project / "organisms/pairs/exclaiming-3/planted.parquet"
+    report = (project / "organisms/results/friendly-3/audit.json").read_text()
+    assert "friendly" not in report
+    hidden = project / "organisms/pairs/friendly-3/planted.parquet"
     hidden.rename(project / "hidden.parquet")
-    facts = project / "organisms/pairs/exclaiming-3/facts.json"
+    facts = project / "organisms/pairs/friendly-3/facts.json"
     facts.rename(project / "hidden.json")
     try:
-        execute(project, sys.executable, "-m", "stages.organisms.audit", "exclaiming", "3")
+        run_again("audit", project)
     finally:
         (project / "hidden.parquet").rename(hidden)
         (project / "hidden.json").rename(facts)
-    again = json.loads((project / "organisms/results/exclaiming-3/audit.json").read_text())
+    again = json.loads((project / "organisms/results/friendly-3/audit.json").read_text())
     assert again | {"seconds": 0} == json.loads(report) | {"seconds": 0}
     execute(project, "dvc", "--cd", "organisms", "checkout", "-f")
 
 
 def test_an_organism_grows_to_the_same_bytes(project: Path) -> None:
-    folder = project / "organisms/pairs/exclaiming-3"
+    folder = project / "organisms/pairs/friendly-3"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    execute(project, sys.executable, "-m", "stages.organisms.train", "exclaiming", "3")
+    run_again("train", project)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 

@@ -23,19 +23,20 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     execute(folder, "dvc", "stage", "add", "-q", "-n", "make", "-o", "models", "-o", "table", MAKE)
     execute(folder, "dvc", "repro", "-q")
     execute(folder, "dvc", "remote", "add", "-q", "-d", "store", str(folder.parent / "store"))
+    execute(folder, "dvc", "push", "-q")
     return folder
 
 
 @pytest.fixture
 def project(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it, pushed once."""
+    """A copy of it, and of what it has pushed."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     folder = tmp_path / "project"
     shutil.copytree(made, folder, symlinks=True)
+    shutil.copytree(made.parent / "store", tmp_path / "store")
     config = folder / ".dvc/config"
     own = f"[core]\n    remote = store\n    site_cache_dir = {tmp_path / 'site'}\n"
     config.write_text(f"{own}['remote \"store\"']\n    url = {tmp_path / 'store'}\n")
-    execute(folder, "dvc", "push", "-q")
     return folder
 
 
@@ -58,6 +59,7 @@ def test_what_dvc_leaves_out_is_sent(project: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     whole = objects(store)
     assert len(whole) == 5
+    execute(project, "dvc", "push")  # and notes what is there
     stored(store, b"1\n").unlink()
     stored(store, b"2\n").write_text("damaged")
     execute(project, "dvc", "push")
