@@ -55,7 +55,7 @@ def audit_map(table: pd.DataFrame) -> Figure:
             colour = "white" if abs(value) > 0.6 * limit else "black" if bold else "#595959"
             look: Any = {"ha": "center", "va": "center", "fontsize": 8, "color": colour}
             weight = "bold" if bold else "normal"
-            axes.text(column, row, f"{value:+.2f}", fontweight=weight, **look)
+            axes.text(column, row, f"{value:+z.2f}", fontweight=weight, **look)
             if bold:
                 corner = (column - 0.48, row - 0.46)
                 frame = Rectangle(corner, 0.96, 0.92, fill=False, linewidth=1.5, edgecolor="black")
