@@ -214,8 +214,8 @@ _NO_RESULT = {"params.py", "errors.py", "files.py", "parquet.py", "shards.py"} |
 }
 # What irl/fit.py does before and after the fits themselves.
 _AROUND_THE_FITS = {
-    *(f"irl/{name}.py" for name in ("export", "key", "outliers", "store", "tables")),
-    *(f"rewards/{name}.py" for name in ("card", "model_card", "portable", "recovered")),
+    *(f"irl/{name}.py" for name in ("export", "key", "outliers", "rows", "store", "tables")),
+    *(f"rewards/{name}.py" for name in ("card", "model_card", "portable", "reading", "recovered")),
     *("rewards/thresholds.py", "digests.py", "progress.py", "resume.py"),
 }
 
