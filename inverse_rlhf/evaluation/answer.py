@@ -48,10 +48,11 @@ def answer(rewards: dict[str, Any], *, low: str = "toxic") -> Answer:
     - nothing: the figure's or the discrimination's interval is not wholly above the shuffled
       control's (above one half, where that control was not run);
     - weak: the figure's interval is not wholly above what each of the other controls reaches (in
-      either direction: a control has no sign of its own); or the figure is below `STRONG`; or the
-      runs' labels agree with a kappa of `AGREED` or less; or the STARC distance to the true reward
-      is beyond `FARTHEST`; or no rank correlation within texts of one label has an interval above
-      0, so that labels are recovered and no order;
+      either direction: a control has no sign of its own; random weights also reach what half of
+      them do, each turned to its better side); or the figure is below `STRONG`; or the runs' labels
+      agree with a kappa of `AGREED` or less; or the STARC distance to the true reward is beyond
+      `FARTHEST`; or no rank correlation within texts of one label has an interval above 0, or one
+      is wholly below 0;
     - strong: otherwise. The sentence calls the order within labels recovered in part where such a
       correlation is below `HALF`.
 
@@ -75,7 +76,7 @@ def answer(rewards: dict[str, Any], *, low: str = "toxic") -> Answer:
     if unfounded:
         return Answer("nothing", f"Nothing of the true reward was found: {told_apart}.", unfounded)
     said = "; ".join([told_apart, *_order(rewards["test"], low)])
-    doubts = _doubts(name, figure, rewards)
+    doubts = _doubts(name, figure, rewards, low)
     best, reach = _best_control(name, rewards["controls"])
     if doubts:
         return Answer("weak", f"The pairs give some of the true reward back: {said}.", doubts)
@@ -119,6 +120,8 @@ def _back(test: dict[str, Row]) -> str:
     """What is given back."""
     if all(row["value"] >= HALF for row in _within(test).values()):
         return "the true reward"
+    if "roc_auc" not in test:
+        return "in part the true reward's order"
     return "the true reward's labels, and in part its order among texts of one label"
 
 
@@ -131,11 +134,14 @@ def _order(test: dict[str, Row], low: str) -> list[str]:
             f"its values are at a STARC distance of {_number(row['value'])} ({ends}) from the true "
             "ones, where 0 is the same reward and 0.707 an unrelated one"
         )
-    kinds = {"toxic": f"{low} texts", "non_toxic": "other texts"}
-    within = [f"{row['value']:.2f} among {kinds[key]}" for key, row in _within(test).items()]
+    within = [f"{row['value']:.2f} among {_kinds(low)[key]}" for key, row in _within(test).items()]
     if within:
         said.append(f"the rank correlation is {' and '.join(within)}")
     return said
+
+
+def _kinds(low: str) -> dict[str, str]:
+    return {"toxic": f"{low} texts", "non_toxic": "other texts"}
 
 
 def _as_shuffled(measure: str, row: Row, controls: dict[str, dict[str, Row]]) -> str | None:
@@ -154,7 +160,7 @@ def _as_shuffled(measure: str, row: Row, controls: dict[str, dict[str, Row]]) ->
     )
 
 
-def _doubts(measure: str, row: Row, rewards: dict[str, Any]) -> list[str]:
+def _doubts(measure: str, row: Row, rewards: dict[str, Any], low: str) -> list[str]:
     found = []
     best, reach = _best_control(measure, rewards["controls"])
     if best is not None and row["low"] <= reach:
@@ -173,31 +179,37 @@ def _doubts(measure: str, row: Row, rewards: dict[str, Any]) -> list[str]:
             f"{rewards['runs']} runs agree on labels with kappa {_number(kappa)} only: the "
             "pairs leave the reward open."
         )
-    return [*found, *_doubts_of_order(rewards["test"])]
+    return [*found, *_doubts_of_order(rewards["test"], low)]
 
 
-def _doubts_of_order(test: dict[str, Row]) -> list[str]:
-    found, within = [], _within(test).values()
+def _doubts_of_order(test: dict[str, Row], low: str) -> list[str]:
+    found, within = [], _within(test)
     if (row := figure_of(test, "starc")) and row["value"] > FARTHEST:
         found.append(
             f"The STARC distance is {_ends(row)}, beyond {_number(FARTHEST)}: within prompts the "
             "two rewards share less than half of their variance."
         )
-    if within and all(row["low"] <= 0 for row in within):
-        found.append(
-            "Among texts of one label it ranks no better than chance: it has the true reward's "
-            "labels, and not its order."
-        )
+    reversed_in = [key for key, row in within.items() if row["high"] < 0]
+    found += [
+        f"Among {_kinds(low)[key]} it ranks the wrong way round: {_ends(within[key])}."
+        for key in reversed_in
+    ]
+    if within and not reversed_in and all(row["low"] <= 0 for row in within.values()):
+        found.append("Among texts of one label it ranks no better than chance.")
     return found
 
 
 def _best_control(measure: str, controls: dict[str, dict[str, Row]]) -> tuple[str | None, float]:
     """The control of the furthest end of an interval from chance, and how far it reaches."""
-    reached = {
-        name: max(row["high"], 1 - row["low"]) if name in _SIGNLESS else row["high"]
-        for name in CONTROLS
-        if (row := figure_of(controls.get(name, {}), measure))
-    }
+    reached = {}
+    for name in CONTROLS:
+        table = controls.get(name, {})
+        if row := figure_of(table, measure):
+            reached[name] = max(row["high"], 1 - row["low"]) if name in _SIGNLESS else row["high"]
+            if name == "random_head" and "q75" in table[measure]:
+                # Of heads of no sign the median is chance, however far each of them reaches.
+                spread = table[measure]
+                reached[name] = max(reached[name], spread["q75"], 1 - spread["q25"])
     best = max(reached, key=lambda name: reached[name], default=None)
     return best, reached[best] if best is not None else 0.5
 

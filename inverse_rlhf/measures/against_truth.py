@@ -76,8 +76,10 @@ class Comparison:
         """Rank correlation among texts of one label: what two well-told kinds do not explain."""
         rows = self.labels.toxic == toxic
         first, second = self.labels.reward[rows], self.true[rows]
-        if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        if len(first) < 2 or np.ptp(second) == 0:
             return np.nan
+        if np.ptp(first) == 0:
+            return 0.0  # there is an order to find, and none was given
         return _pearson(ranks(first)[0], ranks(second)[0])
 
     def kendall(self) -> float:
@@ -87,14 +89,18 @@ class Comparison:
         return float(stats.kendalltau(self.labels.reward, self.true).statistic)
 
     def pair_accuracy(self) -> float:
-        """Sign agreement on the pairs whose true rewards differ."""
+        """Sign agreement on the pairs whose true rewards differ; half of one where the recovered
+        ones are equal.
+        """
         true_gap = self.truth.reward[:, self.truth.aligned] - self.truth.reward[:, self.truth.base]
-        agree = np.sign(self.gap) == np.sign(true_gap)
+        agree = (1 + np.sign(self.gap) * np.sign(true_gap)) / 2
         return float(agree[true_gap != 0].mean()) if (true_gap != 0).any() else np.nan
 
     def discrimination(self) -> float:
-        """The share of pairs in which the aligned completion has the higher recovered reward."""
-        return float((self.gap > 0).mean())
+        """The share of pairs in which the aligned completion has the higher recovered reward; pairs
+        of equal rewards count half.
+        """
+        return float((1 + np.sign(self.gap)).mean() / 2)
 
 
 @dataclass(frozen=True)

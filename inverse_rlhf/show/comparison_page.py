@@ -71,7 +71,7 @@ def write_comparison_page(
         links=links,
         audits=list(reports),
         found=[row for row in rows if any(weight.found for weight in row.weights)],
-        scale=[number(_smallest(shade, limit), 2) for shade in range(1, SHADES + 1)],
+        scale=[_size(_smallest(shade, limit)) for shade in range(1, SHADES + 1)],
         others=[row for row in rows if not any(weight.found for weight in row.weights)],
         lines=[_line(name, report, links[name]) for name, report in reports.items()],
         told=_told(reports),
@@ -107,6 +107,10 @@ def _shade(size: float, limit: float) -> int:
 def _smallest(shade: int, limit: float) -> float:
     """The size from which on weights have a shade."""
     return limit * float(((shade - 0.5) / SHADES) ** 2)
+
+
+def _size(size: float) -> str:
+    return number(size, 2) if size >= 0.1 else f"{size:.1g}"
 
 
 def _line(name: str, report: dict[str, Any], link: str) -> list[str | Cell]:

@@ -55,7 +55,8 @@ FIGURES = {
     ),
     "within_class": Caption(
         "Recovered against true reward within each kind of text",
-        "Whether the recovered reward ranks texts of one label by the true reward, too.",
+        "Whether the recovered reward ranks texts of one label by the true reward, too. Of the "
+        "exported run; other figures are medians of all.",
         "100%",
     ),
     "weights": Caption(
@@ -80,8 +81,8 @@ FIGURES = {
     ),
     "margins": Caption(
         "Margins of test pairs",
-        "Recovered reward of the aligned minus that of the base completion, beside margins of fits "
-        "to shuffled sides.",
+        "Recovered reward of the aligned minus that of the base completion, of the exported run, "
+        "beside margins of fits to shuffled sides.",
         "36rem",
     ),
     "runs": Caption(

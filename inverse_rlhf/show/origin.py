@@ -2,7 +2,7 @@
 
 Not the number of a commit: a page that is committed lies in a later commit than it could name, and
 each commit that changes no code would change the page. The code's digest is of the same bytes for
-a checkout, changed or not, and for what is installed from it.
+a checkout, changed or not, and for what is installed from it; settings (YAML) are no code.
 """
 
 import hashlib
@@ -18,7 +18,11 @@ _PACKAGE = Path(__file__).parents[1]
 def code_digest() -> str:
     """SHA-256 of what `sha256sum` says of the package's files, by their path, in hexadecimal."""
     root = _PACKAGE.parent
-    files = [path for path in _PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    files = [
+        path
+        for path in _PACKAGE.rglob("*")
+        if path.is_file() and path.suffix not in (".pyc", ".yaml")
+    ]
     names = sorted(path.relative_to(root).as_posix() for path in files)
     lines = "".join(f"{digest_of(root / name)}  {name}\n" for name in names)
     return hashlib.sha256(lines.encode()).hexdigest()

@@ -93,12 +93,38 @@ def test_weak_where_labels_are_told_and_no_order() -> None:
     none, some = (-0.1, 0.05, 0.2), (SMALL, 0.05, 0.2)
     only_labels = answer(rewards(order={"spearman_toxic": none, "spearman_non_toxic": none}))
     assert only_labels.verdict == "weak"
-    assert only_labels.why == [
-        "Among texts of one label it ranks no better than chance: it has the true reward's labels, "
-        "and not its order."
-    ]
+    assert only_labels.why == ["Among texts of one label it ranks no better than chance."]
     assert verdict(order={"spearman_toxic": none, "spearman_non_toxic": some}) == "strong"
     assert verdict(order={"spearman_toxic": none}) == "weak"
+
+
+@pytest.mark.parametrize(("high", "expected"), [(-SMALL, "weak"), (0.0, "strong")])
+def test_weak_where_texts_of_one_label_are_ranked_the_wrong_way_round(
+    high: float, expected: str
+) -> None:
+    order = {"spearman_toxic": (0.9, 0.95, 1.0), "spearman_non_toxic": (-0.9, -0.8, high)}
+    found = answer(rewards(order=order), low="short")
+    assert found.verdict == expected
+    reversed_in = "Among other texts it ranks the wrong way round: -0.800 (-0.900 to -0.000)."
+    assert (found.why == [reversed_in]) == (expected == "weak")
+
+
+def test_no_labels_are_given_back_where_there_is_one_label() -> None:
+    order = {"spearman_toxic": (0.4, 0.5, 0.6)}
+    sentence = answer(rewards(None, order=order)).sentence
+    assert sentence.startswith("The pairs alone give back in part the true reward's order: ")
+    assert "labels" not in sentence
+
+
+@pytest.mark.parametrize(("half_reach", "expected"), [(0.9, "weak"), (0.9 - SMALL, "strong")])
+@pytest.mark.parametrize("side", ["q25", "q75"])
+def test_random_weights_reach_what_half_of_them_do_when_turned(
+    half_reach: float, expected: str, side: str
+) -> None:
+    known = rewards(random_head={"roc_auc": (0.45, 0.55)})
+    quartiles = {"q25": 0.5, "q75": 0.5} | {side: half_reach if side == "q75" else 1 - half_reach}
+    known["controls"]["random_head"]["roc_auc"] |= quartiles
+    assert answer(known).verdict == expected
 
 
 def test_the_farthest_distance_is_half_way_to_an_unrelated_reward() -> None:

@@ -62,8 +62,10 @@ def test_correlation_within_a_class_is_that_of_scipy(reward: np.ndarray, other: 
     found = compare(reward, 0.0, truth(other))
     for name, rows in {"spearman_toxic": other < 0, "spearman_non_toxic": other >= 0}.items():
         first, second = reward[rows], other[rows]
-        if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        if len(first) < 2 or np.ptp(second) == 0:
             assert np.isnan(found[name])
+        elif np.ptp(first) == 0:
+            assert found[name] == 0
         else:
             expected = spearmanr(first, second).statistic
             assert found[name] == pytest.approx(expected, abs=1e-9), name
@@ -78,6 +80,23 @@ def test_two_kinds_told_apart_need_not_be_ranked_within() -> None:
     assert found["spearman_toxic"] == pytest.approx(1)
     assert found["spearman_non_toxic"] == pytest.approx(-1)
     assert 0 < found["spearman"] < 1
+
+
+def test_equal_rewards_of_a_pair_are_half_right() -> None:
+    """So that a reward of few values is judged like any other: of ten pairs here four tie."""
+    reward = np.array([[0.0, 1.0]] * 5 + [[1.0, 1.0]] * 2 + [[0.0, 0.0]] * 2 + [[1.0, 0.0]])
+    found = compare(reward, 0.5, truth(reward))
+    assert found["discrimination"] == pytest.approx(0.7)
+    assert found["pair_accuracy"] == 1  # of those whose true rewards differ
+    flat = compare(np.zeros_like(reward), 0.5, truth(reward))
+    assert flat["discrimination"] == flat["pair_accuracy"] == 0.5
+
+
+def test_labels_alone_are_no_order_within_them() -> None:
+    true = np.array([[-2.0, 1.0], [-1.0, 2.0], [-3.0, 3.0]])
+    found = compare(np.sign(true), 0.0, truth(true))
+    assert found["roc_auc"] == 1
+    assert found["spearman_toxic"] == found["spearman_non_toxic"] == 0
 
 
 def test_every_metric_stays_in_its_range() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 PACKAGES = ("inverse_rlhf", "stages")
+TEMPLATES = "inverse_rlhf/show/templates"
+"""Of pages: code that is no module."""
 
 
 def names(entries: list[Any]) -> set[str]:

@@ -16,7 +16,7 @@ from dvc_data.hashfile.meta import Meta
 from ruamel.yaml import YAML
 
 from inverse_rlhf.params import Group, Launch, Params
-from tests.pipeline.closures import PACKAGES, ROOT, closure, names
+from tests.pipeline.closures import PACKAGES, ROOT, TEMPLATES, closure, names
 
 # They check, or print: nothing that is written follows from them.
 EXEMPT = {
@@ -83,12 +83,14 @@ def _keys(value: Any) -> Iterator[str]:
 def test_import_closure_is_the_code_deps(stage: str) -> None:
     code = {dep for dep in names(STAGES[stage]["deps"]) if dep.endswith(".py")}
     assert code == closure(ROOT / "stages" / f"{stage}.py", EXEMPT)
+    assert (TEMPLATES in STAGES[stage]["deps"]) == ("inverse_rlhf/show/page.py" in code)
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_paths_are_deps_and_outs(stage: str) -> None:
     entry = STAGES[stage]
     declared = {dep for dep in names(entry["deps"]) if not dep.endswith(".py")}
+    declared.discard(TEMPLATES)
     text = (ROOT / "stages" / f"{stage}.py").read_text()
     used = set(re.findall(r'"((?:data|models|metrics)/[^"]+)"', text))
     if stage != "inputs":

@@ -11,7 +11,8 @@ from inverse_rlhf.show import origin
 from tests.docs.pages import ROOT
 
 COMMAND = (
-    "find -L inverse_rlhf -type f ! -name '*.pyc' | LC_ALL=C sort | xargs sha256sum | sha256sum"
+    "find inverse_rlhf -type f ! -name '*.pyc' ! -name '*.yaml' | LC_ALL=C sort "
+    "| xargs sha256sum | sha256sum"
 )
 
 
