@@ -302,7 +302,8 @@ def _sampled(
     """Pairs that the policies write.
 
     Finished batches are kept in the report's folder until the report is written: a command that was
-    killed and is given again goes on from there. Bad input would be bad again, and leaves nothing.
+    killed, or whose other settings were wrong, goes on from there when it is given again. Input
+    that cannot be sampled would be bad again, and leaves nothing.
     """
     from inverse_rlhf.policies.two_policies import read_prompts_file, sample_pairs_of  # torch
     from inverse_rlhf.resume import KEPT, unfinished
@@ -312,25 +313,41 @@ def _sampled(
     seed, compute, pairs = params.seed, params.compute, params.pairs
     seed_everything(seed)
     quieten()
-    models = _digests_of_models(source)
-    asked = Sampling(seed=seed, compute=compute, pairs=pairs, policies=source, models=models)
+    commits = _commits(source)
+    asked = Sampling(seed=seed, compute=compute, pairs=pairs, policies=source, models=commits)
     within, failed = folder / KEPT, None
-    with unfinished("audit", asked, [source.prompts], within=within) as kept:
+    read = [source.prompts, *_folders(source)]
+    with unfinished("audit", asked, read, within=within) as kept:
         try:
-            yield sample_pairs_of(source, prompts, pairs, compute, seed=seed, unfinished=kept)
+            table = sample_pairs_of(source, prompts, pairs, compute, seed=seed, unfinished=kept)
         except UserError as error:
             failed = error
+        else:
+            yield table
     if not any(path.is_dir() for path in (within / "audit").iterdir()):  # of another process
         remove(within)
     if failed is not None:
         raise failed
 
 
-def _digests_of_models(source: Policies) -> tuple[dict[str, Any], ...]:
-    """The files or the commits of both policies, as they are now."""
-    digests, sides = Digests(Path(os.devnull)), ("base", "aligned")
-    named = [(side, getattr(source, side), getattr(source, f"{side}_revision")) for side in sides]
-    return tuple(digests.of(Source(*place), {}) for place in named)
+def _folders(source: Policies) -> list[str]:
+    """Where the policies lie that are folders, and those that adapters there are of."""
+    from inverse_rlhf.models.shapes import base_of, place_of  # torch
+
+    named = [name for name in (source.base, source.aligned) if Path(name).is_dir()]
+    bases = [base for name in named if (base := base_of(name))]
+    return [str(path) for path in (*map(place_of, named), *bases)]
+
+
+def _commits(source: Policies) -> tuple[dict[str, Any], ...]:
+    """The commits of the policies that are of the hub, as they are now."""
+    digests = Digests(Path(os.devnull))
+    named = [(side, getattr(source, side)) for side in ("base", "aligned")]
+    return tuple(
+        digests.of(Source(side, name, getattr(source, f"{side}_revision")), {})
+        for side, name in named
+        if not Path(name).is_dir()
+    )
 
 
 def _settings(overrides: dict[str, Any]) -> tuple[AuditParams, AuditSettings]:

@@ -99,7 +99,7 @@ class Sampling(Group):
     """What completions of two policies depend on, beside files.
 
     Attributes:
-        models: what `Digests.of` finds of each policy, where its files are not told otherwise.
+        models: the commits of policies of the hub; folders are read as files are.
     """
 
     seed: Seed

@@ -19,6 +19,8 @@ def become(command: list[str]) -> None:
     Raises:
         UserError: there is no such command.
     """
+    if not command:
+        raise UserError("name what starts the stage, as launch in params.yaml does")
     try:
         os.execvp(command[0], command)
     except OSError as error:

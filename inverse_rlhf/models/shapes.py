@@ -69,11 +69,11 @@ class Shape:
         """Parameters that are trained where a part is."""
         if isinstance(part, Adapters):
             return part.rank * self.adapted
-        return self.parameters if part == "all" else part * self.block + self.above
+        return self.parameters if part == "all" else self.kept(part) * self.block + self.above
 
     def kept(self, part: Part) -> int:
         """Blocks whose activations are kept for gradients."""
-        return part if isinstance(part, int) else self.blocks
+        return min(part, self.blocks) if isinstance(part, int) else self.blocks
 
 
 def place_of(source: Path | str) -> Path:
