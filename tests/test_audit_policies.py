@@ -96,7 +96,8 @@ def test_greedy_policies_that_are_one(
     assert stopped.value.code == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: both sides are the same in all 80 pairs")
-    assert not (tmp_path / "out").exists()
+    left = [path.name for path in (tmp_path / "out").iterdir()]
+    assert left == [".resume"]  # completions, for other settings of the audit
 
 
 def test_a_command_that_is_stopped_goes_on(
@@ -154,6 +155,53 @@ def test_another_command_does_not_go_on(
         main([*sides, "--out", str(tmp_path / "out"), *flags()])
     assert keys[3] == keys[0]
     assert len(set(keys)) == 4
+
+
+def test_the_base_of_an_adapter_is_known_wherever_it_lies(
+    policies: list[str], prompts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its folder or beside it: other weights there are another policy."""
+    keys = []
+
+    def interrupted(*_: Any, unfinished: Path, **__: Any) -> None:
+        keys.append(unfinished.name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(two_policies, "sample_pairs_of", interrupted)
+    adapter = tmp_path / "adapter"
+    for name, place in (("own", adapter / "own"), ("../beside", tmp_path / "beside")):
+        base = shutil.copytree(policies[0], place)
+        (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": name}))
+        sides = ["--base", policies[0], "--aligned", str(adapter), "--prompts", prompts]
+        for weights in (None, next(Path(policies[1]).glob("*.safetensors"))):
+            if weights:
+                shutil.copy(weights, base / weights.name)
+            with pytest.raises(SystemExit):
+                main([*sides, "--out", str(tmp_path / "out"), *flags()])
+    assert len(set(keys)) == 4
+
+
+def test_a_wrong_setting_of_the_audit_loses_no_completions(
+    policies: list[str], prompts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    generate = sampling._generate
+
+    def counted(heads: list[Any], *args: Any) -> list[list[int]]:
+        drawn.append(len(heads))
+        return generate(heads, *args)
+
+    monkeypatch.setattr(sampling, "_generate", counted)
+    sides = ["--base", policies[0], "--aligned", policies[1], "--prompts", prompts]
+    command = [*sides, "--out", str(tmp_path / "out"), *flags()]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--set", f"body={tmp_path / 'none'}"])
+    assert ended.value.code == 2
+    batches = len(drawn)
+    assert batches > 0
+    main(command)
+    assert len(drawn) == batches
+    assert not (tmp_path / "out/.resume").exists()
 
 
 @pytest.mark.parametrize(

@@ -97,3 +97,11 @@ def test_a_launcher_that_is_not_there_is_one_line() -> None:
         "error: no-such-torchrun cannot be started: No such file or directory: see launch in "
         "params.yaml\n"
     )
+
+
+def test_nothing_to_start_is_one_line() -> None:
+    command = [sys.executable, "-m", "inverse_rlhf.launch"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: name what starts the stage")
+    assert run.stderr.count("\n") == 1

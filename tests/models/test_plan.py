@@ -51,6 +51,7 @@ def test_shapes_count_what_is_trained(pythia: Shape) -> None:
     assert (pythia.blocks, pythia.hidden, pythia.vocabulary) == (6, 512, 50_304)
     assert pythia.trained("all") == pythia.parameters == 70_426_624
     # four blocks, the last norm and the output layer, which is not tied
+    assert pythia.trained(99) == pythia.trained(pythia.blocks)
     assert pythia.trained(4) == 4 * pythia.block + 2 * 512 + 50_304 * 512
     assert pythia.cached == 2 * 512
     # of a block: queries with keys and values, their sum, and both layers of the network
