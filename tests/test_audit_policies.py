@@ -133,17 +133,23 @@ def test_a_command_that_is_stopped_goes_on(
     assert len(drawn) == 16
 
 
-def test_another_command_does_not_go_on(
-    policies: list[str], prompts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Neither with other settings nor with other weights."""
-    keys = []
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Of the unfinished work of each command, which is interrupted when it begins to sample."""
+    found: list[str] = []
 
     def interrupted(*_: Any, unfinished: Path, **__: Any) -> None:
-        keys.append(unfinished.name)
+        found.append(unfinished.name)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(two_policies, "sample_pairs_of", interrupted)
+    return found
+
+
+def test_another_command_does_not_go_on(
+    policies: list[str], prompts: str, tmp_path: Path, keys: list[str]
+) -> None:
+    """Neither with other settings nor with other weights."""
     tuned = shutil.copytree(policies[1], tmp_path / "tuned")
     for options in (flags(), flags(pairs__samples=2), flags(seed=1), flags()):
         sides = ["--base", policies[0], "--aligned", str(tuned), "--prompts", prompts]
@@ -158,16 +164,9 @@ def test_another_command_does_not_go_on(
 
 
 def test_the_base_of_an_adapter_is_known_wherever_it_lies(
-    policies: list[str], prompts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    policies: list[str], prompts: str, tmp_path: Path, keys: list[str]
 ) -> None:
     """In its folder or beside it: other weights there are another policy."""
-    keys = []
-
-    def interrupted(*_: Any, unfinished: Path, **__: Any) -> None:
-        keys.append(unfinished.name)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(two_policies, "sample_pairs_of", interrupted)
     adapter = tmp_path / "adapter"
     for name, place in (("own", adapter / "own"), ("../beside", tmp_path / "beside")):
         base = shutil.copytree(policies[0], place)

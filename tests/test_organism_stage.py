@@ -3,9 +3,7 @@
 from inverse_rlhf.organism_stage import run_organism_stage
 
 import contextlib
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ import pytest
 from inverse_rlhf import organism_stage, stage
 from inverse_rlhf.models import matmul
 from tests.modules import loaded
+from tests.pipeline.projects import execute
 
 ROOT = Path(__file__).parent.parent
 STAGES = sorted(path.stem for path in (ROOT / "stages/organisms").glob("[!_]*.py"))
@@ -232,14 +231,8 @@ def test_a_stage_of_its_own_ends_with_one_line_and_an_audit_needs_no_torch(tmp_p
         "try: runpy.run_module('stages.organisms.audit', run_name='__main__', alter_sys=True)\n"
         "finally: print(sorted({'torch', 'transformers'} & set(sys.modules)))"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = (sys.executable, "-c", code)
+    result = execute(tmp_path, *command, check=False, PYTHONPATH=str(ROOT))
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
     assert "organisms/pairs/longer-10/pairs.parquet" in line

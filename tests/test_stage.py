@@ -17,6 +17,7 @@ import pytest
 from inverse_rlhf import params, stage
 from inverse_rlhf.models import matmul
 from tests.modules import loaded
+from tests.pipeline.projects import execute
 
 ROOT = Path(__file__).parent.parent
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("[!_]*.py"))
@@ -214,14 +215,8 @@ finally:
 
 def test_another_look_at_the_report_needs_no_torch(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
-    result = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = (sys.executable, "-c", WITHOUT_TORCH)
+    result = execute(tmp_path, *command, check=False, PYTHONPATH=str(ROOT))
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: metrics/reward.json ")

@@ -129,10 +129,9 @@ def _order(test: dict[str, Row], low: str) -> list[str]:
     """How far the recovered reward orders texts as the true one does."""
     said = []
     if row := figure_of(test, "starc"):
-        ends = f"{_number(row['low'])} to {_number(row['high'])}"
         said.append(
-            f"its values are at a STARC distance of {_number(row['value'])} ({ends}) from the true "
-            "ones, where 0 is the same reward and 0.707 an unrelated one"
+            f"its values are at a STARC distance of {_ends(row)} from the true ones, where 0 is "
+            "the same reward and 0.707 an unrelated one"
         )
     within = [f"{row['value']:.2f} among {_kinds(low)[key]}" for key, row in _within(test).items()]
     if within:
@@ -201,17 +200,27 @@ def _doubts_of_order(test: dict[str, Row], low: str) -> list[str]:
 
 def _best_control(measure: str, controls: dict[str, dict[str, Row]]) -> tuple[str | None, float]:
     """The control of the furthest end of an interval from chance, and how far it reaches."""
-    reached = {}
-    for name in CONTROLS:
-        table = controls.get(name, {})
-        if row := figure_of(table, measure):
-            reached[name] = max(row["high"], 1 - row["low"]) if name in _SIGNLESS else row["high"]
-            if name == "random_head" and "q75" in table[measure]:
-                # Of heads of no sign the median is chance, however far each of them reaches.
-                spread = table[measure]
-                reached[name] = max(reached[name], spread["q75"], 1 - spread["q25"])
+    reached = {
+        name: _reach(name, controls[name][measure])
+        for name in CONTROLS
+        if figure_of(controls.get(name, {}), measure)
+    }
     best = max(reached, key=lambda name: reached[name], default=None)
     return best, reached[best] if best is not None else 0.5
+
+
+def _reach(control: str, row: Row) -> float:
+    """How far from chance a control's interval reaches.
+
+    Of several of no sign the median is chance, however far each of them is: half of them are beyond
+    their quartiles.
+    """
+    if control not in _SIGNLESS:
+        return row["high"]
+    lower, upper = row["low"], row["high"]
+    if control == "random_head":
+        lower, upper = min(lower, row.get("q25", lower)), max(upper, row.get("q75", upper))
+    return max(upper, 1 - lower)
 
 
 _NAMES = {"roc_auc": "The ROC-AUC", "discrimination": "The share of pairs told apart"}

@@ -9,6 +9,7 @@ from scipy import stats
 
 from inverse_rlhf.measures.distance import epic_distance, starc_distance
 from inverse_rlhf.measures.labels import LABEL_METRICS, Labels, ranks
+from inverse_rlhf.measures.pairs import told_apart
 
 
 @dataclass(frozen=True)
@@ -93,14 +94,14 @@ class Comparison:
         ones are equal.
         """
         true_gap = self.truth.reward[:, self.truth.aligned] - self.truth.reward[:, self.truth.base]
-        agree = (1 + np.sign(self.gap) * np.sign(true_gap)) / 2
-        return float(agree[true_gap != 0].mean()) if (true_gap != 0).any() else np.nan
+        differ = true_gap != 0
+        if not differ.any():
+            return np.nan
+        return float(told_apart((np.sign(true_gap) * self.gap)[differ]))
 
     def discrimination(self) -> float:
-        """The share of pairs in which the aligned completion has the higher recovered reward; pairs
-        of equal rewards count half.
-        """
-        return float((1 + np.sign(self.gap)).mean() / 2)
+        """`told_apart` of all pairs."""
+        return float(told_apart(self.gap.ravel()))
 
 
 @dataclass(frozen=True)

@@ -48,9 +48,8 @@ def speed_of(device: torch.device, dtype: torch.dtype, hidden: int) -> Speed:
         dtype: that products are computed in.
         hidden: numbers of the model's hidden state.
     """
-    width, threads = min(hidden, _WIDEST[device.type]), 1
-    if device.type == "cpu":
-        threads = torch.get_num_threads()
+    width = min(hidden, _WIDEST[device.type])
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
     tokens = min(math.ceil(threads * _TURN[device.type] / (24 * width**2)), _LONGEST)
 
     def zeros(*shape: int) -> torch.Tensor:

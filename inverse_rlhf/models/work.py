@@ -66,7 +66,7 @@ def training(
     # Weights beside adapters are passed through, and have no gradients of their own.
     own = not isinstance(part, Adapters)
     again = 1 + own + compute.gradient_checkpointing
-    blocks = _of_blocks(shape, tokens) * (1 + again * min(shape.kept(part) / shape.blocks, 1))
+    blocks = _of_blocks(shape, tokens) * (1 + again * shape.kept(part) / shape.blocks)
     return Work(texts * (blocks + _of_logits(shape, logits) * (2 + own)))
 
 
@@ -142,7 +142,7 @@ def fits(
     once = []
     if isinstance(part, int):  # what lies below is read once, and kept
         once = [reading(body, texts, tokens)]
-        body = dataclasses.replace(body, blocks=min(part, body.blocks))
+        body = dataclasses.replace(body, blocks=body.kept(part))
     runs = (irl.runs + irl.control_runs) / sharing
     return [
         *once,
