@@ -60,6 +60,12 @@ from inverse_rlhf.rewards.objective_reward import ObjectiveReward
 from inverse_rlhf.show.audit_page import write_audit_page
 from inverse_rlhf.show.audit_report import markdown
 
+_FILES = (
+    *("objectives.parquet", "margins.parquet", "examples.parquet", "reward.json", "report.md"),
+    *("report.html", "audit.json"),
+)
+"""That an audit writes, in this order."""
+
 
 @dataclass(frozen=True)
 class Audited:
@@ -89,12 +95,9 @@ class Audited:
         remove(temporary)
         try:
             self._write_files(temporary, title)
-            names = sorted(path.name for path in temporary.iterdir())
-            for name in names:
-                if (folder / name).is_dir():
-                    raise UserError(f"{folder / name} is a folder: move it away or name another")
+            _check_names(folder)
             remove(folder / "audit.json")  # it says that the rest is whole
-            for name in sorted(names, key="audit.json".__eq__):
+            for name in _FILES:
                 (temporary / name).replace(folder / name)
         finally:
             remove(temporary)
@@ -257,6 +260,7 @@ def _run(options: argparse.Namespace) -> str:
             named = {key: getattr(options, key) for key in keys}
             source = checked(Policies, named, "the command line")
             held.enter_context(_made(folder))  # before the long work
+            _check_body(settings)
             table = held.enter_context(_sampled(source, params, settings, folder))
             facts, files = table.attrs["facts"], digests_of([options.prompts])
             title = f"{options.base} → {options.aligned}"
@@ -264,6 +268,17 @@ def _run(options: argparse.Namespace) -> str:
         result.write(folder, title=f"Audit of {title}")
     written = ", ".join(str(folder / name) for name in ("report.html", "report.md", "audit.json"))
     return f"{result.report['verdict']}\nwritten: {written}"
+
+
+def _check_names(folder: Path) -> None:
+    for name in _FILES:
+        if (folder / name).is_dir():
+            raise UserError(f"{folder / name} is a folder: move it away or name another")
+
+
+def _check_body(settings: AuditSettings) -> None:
+    body = Source("audit.body", settings.audit.body, settings.audit.body_revision)
+    Digests(Path(os.devnull)).of(body, {})
 
 
 @contextlib.contextmanager
@@ -277,6 +292,7 @@ def _made(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"--out: nothing can be written to {folder}: {error.strerror}") from None
     try:
+        _check_names(folder)
         yield
     finally:
         if new and not any(folder.iterdir()):
@@ -313,11 +329,10 @@ def _sampled(
     seed, compute, pairs = params.seed, params.compute, params.pairs
     seed_everything(seed)
     quieten()
-    commits = _commits(source)
-    asked = Sampling(seed=seed, compute=compute, pairs=pairs, policies=source, models=commits)
+    models = _digests_of_policies(source)
+    asked = Sampling(seed=seed, compute=compute, pairs=pairs, policies=source, models=models)
     within, failed = folder / KEPT, None
-    read = [source.prompts, *_folders(source)]
-    with unfinished("audit", asked, read, within=within) as kept:
+    with unfinished("audit", asked, [source.prompts], within=within) as kept:
         try:
             table = sample_pairs_of(source, prompts, pairs, compute, seed=seed, unfinished=kept)
         except UserError as error:
@@ -330,23 +345,11 @@ def _sampled(
         raise failed
 
 
-def _folders(source: Policies) -> list[str]:
-    """Where the policies lie that are folders, and those that adapters there are of."""
-    from inverse_rlhf.models.shapes import base_of, place_of  # torch
-
-    named = [name for name in (source.base, source.aligned) if Path(name).is_dir()]
-    bases = [base for name in named if (base := base_of(name))]
-    return [str(path) for path in (*map(place_of, named), *bases)]
-
-
-def _commits(source: Policies) -> tuple[dict[str, Any], ...]:
-    """The commits of the policies that are of the hub, as they are now."""
+def _digests_of_policies(source: Policies) -> tuple[dict[str, Any], ...]:
     digests = Digests(Path(os.devnull))
-    named = [(side, getattr(source, side)) for side in ("base", "aligned")]
     return tuple(
-        digests.of(Source(side, name, getattr(source, f"{side}_revision")), {})
-        for side, name in named
-        if not Path(name).is_dir()
+        digests.of(Source(side, getattr(source, side), getattr(source, f"{side}_revision")), {})
+        for side in ("base", "aligned")
     )
 
 

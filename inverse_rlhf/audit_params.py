@@ -99,7 +99,7 @@ class Sampling(Group):
     """What completions of two policies depend on, beside files.
 
     Attributes:
-        models: the commits of policies of the hub; folders are read as files are.
+        models: digests of the policies' files, or commits of the hub.
     """
 
     seed: Seed

@@ -22,6 +22,7 @@ from inverse_rlhf.files import (
     tables_in,
     write_json,
 )
+from inverse_rlhf.models.places import ADAPTER, base_of, is_local
 
 # Those that decide numbers.
 LIBRARIES = (
@@ -123,10 +124,10 @@ class Digests:
             return {"files": {path.name: self.of_file(path)}}
         if path.is_dir():
             if source.kind == "model":
-                return self._of_model(path, before)
+                return self._of_model(source, path, before)
             tables = tables_in(path, source.key)
             return {"files": {table.name: self.of_file(table) for table in tables}}
-        local = source.kind == "file" or name.startswith((".", "/", "~")) or name.count("/") > 1
+        local = source.kind == "file" or is_local(name)
         if revision is None or local:
             hub = (
                 ""
@@ -136,17 +137,16 @@ class Digests:
             raise UserError(f"{source.key}: {missing(path)}{hub}")
         return of_hub(name, revision, source.kind, before)
 
-    def _of_model(self, path: Path, before: dict[str, Any]) -> dict[str, Any]:
-        """The files of a model's folder, and what there is of the base that an adapter names."""
+    def _of_model(self, source: Source, path: Path, before: dict[str, Any]) -> dict[str, Any]:
+        """The files of a model's folder, and of the base that an adapter names, or its commit."""
         found: dict[str, Any] = {"files": self._model_files(path)}
-        try:
-            config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
-            base, revision = str(config["base_model_name_or_path"]), config.get("revision")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return found  # no adapter, or one that is refused where it is loaded
-        if Path(base).is_dir():
-            return found | {"base": {"files": self._model_files(Path(base))}}
-        return found | {"base": of_hub(base, revision or "main", "model", before.get("base", {}))}
+        base = base_of(path, f"{source.key}: {path}")
+        if base is None:
+            return found
+        if isinstance(base, Path):
+            return found | {"base": {"files": self._model_files(base)}}
+        revision = read_json(path / ADAPTER).get("revision") or "main"
+        return found | {"base": of_hub(base, revision, "model", before.get("base", {}))}
 
     def _model_files(self, folder: Path) -> dict[str, str]:
         return {name: self.of_file(path) for name, path in model_files(folder).items()}

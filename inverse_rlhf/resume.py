@@ -22,6 +22,7 @@ from inverse_rlhf.digests import versions
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import atomic, digest_of, read_json, remove, to_disk
 from inverse_rlhf.models import processes
+from inverse_rlhf.models.places import base_of
 from inverse_rlhf.params import Group
 
 KEPT = Path(".resume")
@@ -97,12 +98,12 @@ def stage_key(stage: str, params: Group, inputs: Sequence[str]) -> str:
 
 def _files(source: Path) -> dict[str, Path]:
     """A file, or all files of a folder, by their paths; of an adapter also those of its base."""
-    found = sorted(source.rglob("*")) if source.is_dir() else [source]
-    files = {path.as_posix(): path for path in found if path.is_file()}
-    base = read_json(source / "adapter_config.json").get("base_model_name_or_path")
-    if isinstance(base, str) and Path(base).is_dir() and Path(base) != source:
-        files |= _files(Path(base))
-    return files
+    base = base_of(source, str(source))
+    found: list[Path] = []
+    for place in (source, base):
+        if isinstance(place, Path):
+            found += sorted(place.rglob("*")) if place.is_dir() else [place]
+    return {path.as_posix(): path for path in found if path.is_file()}
 
 
 def digest(

@@ -193,14 +193,38 @@ def test_a_wrong_setting_of_the_audit_loses_no_completions(
     monkeypatch.setattr(sampling, "_generate", counted)
     sides = ["--base", policies[0], "--aligned", policies[1], "--prompts", prompts]
     command = [*sides, "--out", str(tmp_path / "out"), *flags()]
+    (tmp_path / "no model").mkdir()
     with pytest.raises(SystemExit) as ended:
-        main([*command, "--set", f"body={tmp_path / 'none'}"])
+        main([*command, "--set", f"body={tmp_path / 'no model'}"])
     assert ended.value.code == 2
     batches = len(drawn)
     assert batches > 0
     main(command)
     assert len(drawn) == batches
     assert not (tmp_path / "out/.resume").exists()
+
+
+def test_what_can_be_told_before_is_refused_before_the_work(
+    policies: list[str],
+    prompts: str,
+    tmp_path: Path,
+    keys: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sides = ["--base", policies[0], "--aligned", policies[1], "--prompts", prompts]
+    command = [*sides, "--out", str(tmp_path / "out"), *flags()]
+
+    def refused(line: str, *options: str) -> None:
+        with pytest.raises(SystemExit) as ended:
+            main([*command, *options])
+        assert ended.value.code == 2
+        assert line in capsys.readouterr().err
+
+    refused("audit.body: none does not exist", "--set", "body=none")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out/report.html").mkdir(parents=True)
+    refused("report.html is a folder: move it away")
+    assert keys == []
 
 
 @pytest.mark.parametrize(

@@ -69,17 +69,45 @@ def test_every_file_of_a_model_counts() -> None:
     assert of("moved") == found[-1]
 
 
-def test_an_adapters_base_counts() -> None:
-    model("base")
-    folder = model("adapter")
-    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "base"}')
+def adapter_of(base: str) -> None:
+    if not Path("adapter").exists():
+        model("adapter")
+    Path("adapter/adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
+
+
+@pytest.mark.parametrize(
+    ("base", "place"),
+    [
+        *(("base", "base"), ("own", "adapter/own"), ("../beside", "beside")),
+        *(("./adapter/dotted", "adapter/dotted"), ("~/home", "home")),
+    ],
+)
+def test_an_adapters_base_counts_wherever_it_lies(
+    base: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    adapter_of(base)
+    model(place)
     before = of("adapter")
-    Path("base/model.safetensors").write_text("other")
-    assert of("adapter") != before
-    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "org/name"}')
+    Path(place, "model.safetensors").write_text("other")
+    assert of("adapter")["files"] == before["files"]
+    assert of("adapter")["base"] != before["base"]
+
+
+def test_an_adapters_base_of_the_hub_has_a_commit() -> None:
+    adapter_of("org/name")
     assert of("adapter")["base"] == {"hub": "org/name", "revision": "main", "commit": None}
-    (folder / "adapter_config.json").write_text("[")
+    Path("adapter/adapter_config.json").write_text("[")
     assert "base" not in of("adapter")
+
+
+@pytest.mark.parametrize("base", ["../none", "~/none", "/none", "a/b/c", "./adapter", "twice"])
+def test_an_adapters_base_that_cannot_be_told_is_one_line(base: str) -> None:
+    adapter_of(base)
+    for place in ("twice", "adapter/twice"):
+        model(place)
+    with pytest.raises(UserError, match=r"^base_policy\.source: adapter.* its adapter_config"):
+        of("adapter")
 
 
 def test_files_and_folders_of_data() -> None:

@@ -10,9 +10,9 @@ from transformers import PreTrainedModel
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from inverse_rlhf.errors import UserError, first_line
+from inverse_rlhf.models.places import ADAPTER, base_of
 from inverse_rlhf.models.probes import alike, first_tokens
 
-_CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 TOKENIZER_FILES = ("tokenizer*.json", "vocab.*", "*.model")
 # They start from parts of the base's weights and leave the rest of these as the base, so that the
@@ -83,7 +83,7 @@ def find_adapter(source: str | Path, name: str, *, revision: str | None) -> Adap
         folder = Path(snapshot_download(str(source), revision=revision, allow_patterns=wanted))
     elif [path for path in folder.glob("*.safetensors") if path.name != WEIGHTS]:
         raise UserError(
-            f"{name} has both an adapter ({_CONFIG}) and the weights of a whole model: "
+            f"{name} has both an adapter ({ADAPTER}) and the weights of a whole model: "
             "keep one of them in the folder"
         )
     return _read(folder, name)
@@ -95,10 +95,10 @@ def _read(folder: Path, name: str) -> Adapter:
     from safetensors.torch import load_file
 
     content = _settings(folder, name)
-    base = content.get("base_model_name_or_path")
-    if not isinstance(base, str) or not base:
+    base = base_of(folder, name)
+    if base is None:
         raise UserError(
-            f"{name} names no base model: set base_model_name_or_path in its {_CONFIG} to a folder "
+            f"{name} names no base model: set base_model_name_or_path in its {ADAPTER} to a folder "
             "or a hub id"
         )
     if not (folder / WEIGHTS).is_file():
@@ -111,7 +111,7 @@ def _read(folder: Path, name: str) -> Adapter:
         weights = load_file(folder / WEIGHTS)
     except (TypeError, ValueError, SafetensorError) as error:
         raise UserError(f"{name}: the adapter cannot be loaded: {first_line(error)}") from None
-    return Adapter(folder, _base_of(base, folder, name), content.get("revision"), config, weights)
+    return Adapter(folder, str(base), content.get("revision"), config, weights)
 
 
 def _settings(folder: Path, name: str) -> dict[str, Any]:
@@ -119,9 +119,9 @@ def _settings(folder: Path, name: str) -> dict[str, Any]:
     from peft import LoraConfig, __version__
 
     try:
-        content = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+        content = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{name}: its {_CONFIG} is not JSON: {error}") from None
+        raise UserError(f"{name}: its {ADAPTER} is not JSON: {error}") from None
     kind = content.get("peft_type") if isinstance(content, dict) else None
     if kind != "LORA":
         raise UserError(
@@ -132,7 +132,7 @@ def _settings(folder: Path, name: str) -> dict[str, Any]:
     unknown = [key for key, value in content.items() if key not in fields and value]
     if unknown:
         raise UserError(
-            f"{name}: its {_CONFIG} sets {unknown[0]}, which peft {__version__} does not know: "
+            f"{name}: its {ADAPTER} sets {unknown[0]}, which peft {__version__} does not know: "
             "update peft, or merge it yourself and name the merged folder"
         )
     start = content.get("init_lora_weights")
@@ -142,24 +142,6 @@ def _settings(folder: Path, name: str) -> dict[str, Any]:
             "save it as a plain LoRA, or merge it yourself and name the merged folder"
         )
     return content
-
-
-def _base_of(base: str, folder: Path, name: str) -> str:
-    """The folder of the base, or its hub id."""
-    for path in (Path(base).expanduser(), folder / base):
-        if path.is_dir():
-            if path.resolve() == folder.resolve():
-                raise UserError(
-                    f"{name} names itself as its base model: set base_model_name_or_path in its "
-                    f"{_CONFIG} to the model that it was trained from"
-                )
-            return str(path)
-    if base.startswith((".", "/", "~")) or base.count("/") > 1:
-        raise UserError(
-            f"{name}: its base model {base} is not a folder: set base_model_name_or_path in its "
-            f"{_CONFIG} to one, or to a hub id"
-        )
-    return base
 
 
 def merge(model: PreTrainedModel, adapter: Adapter, name: str) -> PreTrainedModel:

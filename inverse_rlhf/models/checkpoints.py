@@ -28,6 +28,7 @@ from inverse_rlhf.models import processes
 from inverse_rlhf.models.adapters import TOKENIZER_FILES, Adapter, find_adapter, merge
 from inverse_rlhf.models.causal import check_causal
 from inverse_rlhf.models.manifest import followed, write_manifest
+from inverse_rlhf.models.places import is_local
 from inverse_rlhf.models.probes import PROBES, alike
 from inverse_rlhf.params import Compute, Source
 
@@ -349,8 +350,8 @@ def keep(model: Model, params: Source, folder: Path, *, key: str) -> None:
 def _check_place(source: str | Path, name: str) -> None:
     """Refuse what is neither a folder nor looks like a hub id."""
     path = Path(source)
-    looks_local = isinstance(source, Path) or str(source).startswith((".", "/", "~"))
-    if not path.is_dir() and (looks_local or path.is_file() or str(source).count("/") > 1):
+    looks_local = isinstance(source, Path) or is_local(source)
+    if not path.is_dir() and (looks_local or path.is_file()):
         advice = ": run `dvc repro`" if isinstance(source, Path) else ""
         raise UserError(f"{name} is not a folder{advice}")
 

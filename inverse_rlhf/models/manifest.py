@@ -5,8 +5,7 @@ from pathlib import Path
 
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import digest_of, model_files
-
-_NAME = "manifest.json"
+from inverse_rlhf.models.places import MANIFEST
 
 
 def write_manifest(source: Path, folder: Path, *, key: str) -> None:
@@ -20,7 +19,7 @@ def write_manifest(source: Path, folder: Path, *, key: str) -> None:
     folder.mkdir(parents=True)
     content = {"key": key, "source": str(source), "sha256": _digests(source)}
     text = json.dumps(content, indent=2, sort_keys=True) + "\n"
-    (folder / _NAME).write_text(text, encoding="utf-8")
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
 def followed(source: str | Path) -> str | Path:
@@ -29,7 +28,7 @@ def followed(source: str | Path) -> str | Path:
     Raises:
         UserError: a file of it has changed, has gone or is new, or the manifest is broken.
     """
-    path = Path(source) / _NAME
+    path = Path(source) / MANIFEST
     if not path.is_file():
         return source
     try:

@@ -12,7 +12,8 @@ from transformers import GPTNeoXConfig, RobertaConfig
 from inverse_rlhf.models import memory, processes
 from inverse_rlhf.models.checkpoints import Kind, device_of
 from inverse_rlhf.models.memory import Need
-from inverse_rlhf.models.shapes import Shape, base_of, shape_of_config
+from inverse_rlhf.models.places import base_of
+from inverse_rlhf.models.shapes import Shape, shape_of_config
 from inverse_rlhf.params import Compute, Irl, Scratch
 
 
@@ -158,7 +159,7 @@ def adapter_need(params: Any, shape: Shape, folder: Path, *, beside: int) -> Nee
     """Bytes of loading a policy where it is an adapter, for params with compute; see
     `memory.adapter_reading`.
     """
-    if base_of(folder) is None or device_of(params.compute).type != "cpu":
+    if base_of(folder, str(folder)) is None or device_of(params.compute).type != "cpu":
         return {}
     return memory.adapter_reading(shape, params.compute, beside=beside)
 

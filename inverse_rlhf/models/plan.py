@@ -35,9 +35,10 @@ from inverse_rlhf.models.needs import (
     scratch_need,
     scratch_shape,
 )
+from inverse_rlhf.models.places import base_of, place_of
 from inverse_rlhf.models.reading import prompt_ids
 from inverse_rlhf.models.resumable import Checkpoints
-from inverse_rlhf.models.shapes import Shape, base_of, place_of, shape_of
+from inverse_rlhf.models.shapes import Shape, shape_of
 from inverse_rlhf.models.speed import in_words, speed_of
 from inverse_rlhf.models.work import Work
 from inverse_rlhf.params import Compute, Group, Irl, Pairs, Pretrained, Rlhf
@@ -82,7 +83,8 @@ def plan_model(
         # It is read with its own code, too; a policy also as the body of a reward, to try it.
         copies = 2 if group.trust_remote_code or kind == "policy" else 1
         if given is not None:
-            written = 4 * given.parameters if base_of(group.source) else 0  # merged, for all stages
+            adapts = base_of(group.source, f"{stage}.source: {group.source}") is not None
+            written = 4 * given.parameters if adapts else 0  # merged, for all stages
             need_of_all: Need = {kind: copies * 4 * given.parameters}
             _reserve(stage, lambda _: need_of_all, params, {}, disk=written)
         return

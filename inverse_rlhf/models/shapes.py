@@ -1,6 +1,5 @@
 """What of a transformer decides the memory it takes, told from its configuration alone."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,16 +16,15 @@ from transformers import (
 from transformers.pytorch_utils import Conv1D
 
 from inverse_rlhf.errors import UserError
-from inverse_rlhf.files import read_json
 from inverse_rlhf.models.blocks import blocks
 from inverse_rlhf.models.checkpoints import Kind
+from inverse_rlhf.models.places import base_of, place_of
 
 _CLASSES = {
     "policy": AutoModelForCausalLM,
     "classifier": AutoModelForSequenceClassification,
     "body": AutoModel,
 }
-_MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -76,28 +74,12 @@ class Shape:
         return min(part, self.blocks) if isinstance(part, int) else self.blocks
 
 
-def place_of(source: Path | str) -> Path:
-    """The folder that a manifest stands for, without the check of `followed`, which takes long."""
-    path = Path(source) / _MANIFEST
-    if not path.is_file():
-        return Path(source)
-    return Path(json.loads(path.read_text(encoding="utf-8"))["source"])
-
-
-def base_of(source: Path | str) -> Path | None:
-    """The folder of the model that an adapter in a folder is of, where it is one and has that."""
-    place = place_of(source)
-    name = read_json(place / "adapter_config.json").get("base_model_name_or_path")
-    found = [] if not isinstance(name, str) else [Path(name).expanduser(), place / name]
-    return next((path for path in found if path.is_dir() and path != place), None)
-
-
 def shape_of(source: Path | str, kind: Kind) -> Shape | None:
     """The shape of a model in a folder in hub layout, or of the base of an adapter there; None
     where it cannot be told: what is wrong with it is said by `load`.
     """
     try:
-        place = base_of(source) or place_of(source)
+        place = Path(base_of(source, str(source)) or place_of(source))
         if not (place / "config.json").is_file():
             return None
         config = AutoConfig.from_pretrained(place, trust_remote_code=False)

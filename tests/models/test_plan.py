@@ -28,9 +28,10 @@ from inverse_rlhf.models.needs import (
     likelihoods_need,
     policy_training_need,
 )
+from inverse_rlhf.models.places import place_of
 from inverse_rlhf.models.plan import changed, plan_model, plan_policy_training
 from inverse_rlhf.models.resumable import Checkpoints
-from inverse_rlhf.models.shapes import Adapters, Shape, place_of, shape_of, shape_of_config
+from inverse_rlhf.models.shapes import Adapters, Shape, shape_of, shape_of_config
 from inverse_rlhf.models.speed import Speed
 from inverse_rlhf.params import Params, for_stage
 from inverse_rlhf.parquet import write_table
