@@ -1,32 +1,19 @@
 """The organisms' results as a page that opens anywhere, and in a few lines."""
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from inverse_rlhf.files import atomic
-from inverse_rlhf.organism_params import KINDS, Plant
-from inverse_rlhf.show.organism_figure import METHOD_NAMES, found_in_nulls
+from markupsafe import Markup
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem;
-  color: #222; background: #fff; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-table { border-collapse: collapse; font-size: .9rem; } .wide { overflow-x: auto; }
-td, th { padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: left; }
-td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-img { max-width: 100%; } p { max-width: 60rem; }
-"""
-_RATE_HEADS = (
-    "planted found",
-    "right of what is found",
-    "right of main objectives",
-    "right down to the last planted",
-)
+from inverse_rlhf.organism_params import KINDS, Plant
+from inverse_rlhf.show import page
+from inverse_rlhf.show.organism_figure import METHOD_NAMES, found_in_nulls
+from inverse_rlhf.show.page import Cell, interval, number, value_cell
+
 _RATES = ("recall", "precision", "precision_of_main", "precision_at_full_recall")
-Cell = str | dict[str, float] | None
+Row = list[str | Cell]
 
 
 def closing_lines(summary: dict[str, Any], plants: Mapping[str, Plant]) -> list[str]:
@@ -47,8 +34,8 @@ def closing_lines(summary: dict[str, Any], plants: Mapping[str, Plant]) -> list[
     ]
 
 
-def _in_nulls(summary: dict[str, Any], plants: Mapping[str, Plant], method: str = "audit") -> str:
-    counts = found_in_nulls(summary, plants, method).items()
+def _in_nulls(summary: dict[str, Any], plants: Mapping[str, Plant]) -> str:
+    counts = found_in_nulls(summary, plants).items()
     return ", ".join(f"{count} audits of {kind}" for kind, count in counts) or "no audit"
 
 
@@ -61,197 +48,131 @@ def write_page(
         summary: see `summary_of` of organisms.
         figure: a PNG.
     """
-    image = base64.b64encode(Path(figure).read_bytes()).decode()
-    parts = [
-        "<h1>Does the audit find what was planted, and nothing else?</h1>",
-        f"<p>{escape('; '.join(closing_lines(summary, plants)[:-1]))}. Median (range) over seeds "
-        f"{', '.join(map(str, summary['seeds']))}, {summary['pairs']:,} pairs an audit.</p>",
-        f'<img alt="Rates by kind of plant, power, and baselines" '
-        f'src="data:image/png;base64,{image}">',
-        *_kinds(summary),
-        *_nulls(summary, plants),
-        *_methods(summary, plants),
-        *_power(summary),
-        *_ratios(summary, plants),
-        *_slices(summary, plants),
-        *_plants(summary, plants),
-    ]
-    page = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>Organisms</title><style>{_STYLE}</style></head>\n<body>\n"
-        + "\n".join(parts)
-        + "\n</body></html>\n"
+    page.write_page(
+        path,
+        "organisms.html.j2",
+        summary=summary,
+        lines=closing_lines(summary, plants)[:-1],
+        image=base64.b64encode(Path(figure).read_bytes()).decode(),
+        by_others=[f"by {name}" for method, name in METHOD_NAMES.items() if method != "audit"],
+        kinds=_kinds(summary),
+        nulls=_nulls(summary, plants),
+        methods=_methods(summary, plants),
+        in_nulls=[f"in {kind}" for kind in found_in_nulls(summary, plants)],
+        ahead=_ahead(summary),
+        fewer=_fewer(summary),
+        power=_power(summary),
+        ratios=_ratios(summary, plants),
+        over_seeds=_range,
+        slices=_slices(summary, plants),
+        organisms=_organisms(summary, plants),
+        measures=_measures(summary, plants),
     )
-    with atomic(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
 
 
-def _kinds(summary: dict[str, Any]) -> list[str]:
+def _kinds(summary: dict[str, Any]) -> list[Row]:
     keys = ("recall", "all", "named", "first", "precision", "precision_of_main")
-    rows: list[list[Cell]] = [
-        [kind, str(rates["plants"]), *(rates[key] for key in keys)]
-        for kind in (*KINDS, "single", "all")
-        if (rates := summary["kinds"].get(kind))
-    ]
-    heads = [
-        "kind",
-        "plants",
-        "planted objectives found",
-        "every part found",
-        "found or named with one found",
-        "first by weight",
-        "right of what is found",
-        "right of main objectives",
-    ]
     return [
-        "<h2>By kind of plant</h2>",
-        "<p>Found: by its own name and with its sign; where a plant has a condition, with the sign "
-        "over all texts. Right: planted, or correlated beyond .8 in human text with what is. A "
-        "side effect of training that is truly there, but was not planted, counts as wrong. Main: "
-        "found, with a third of the largest weight found or more.</p>",
-        _table(heads, rows),
+        [kind, value_cell(rates["plants"], 0), *_ranges(rates, keys)]
+        for kind, rates in _in_order(summary["kinds"], (*KINDS, "single", "all"))
     ]
 
 
-def _nulls(summary: dict[str, Any], plants: Mapping[str, Plant]) -> list[str]:
-    others = [name for name in METHOD_NAMES if name != "audit"]
-    rows: list[list[Cell]] = [
+def _nulls(summary: dict[str, Any], plants: Mapping[str, Plant]) -> list[Row]:
+    return [
         [
             plant,
             _weights(plants[plant]),
-            str(null["audits"]),
-            str(null["with_findings"]),
-            *(str(null["of_others"][name]) for name in others),
+            value_cell(null["audits"], 0),
+            value_cell(null["with_findings"], 0),
+            *(value_cell(count, 0) for _, count in _in_order(null["of_others"], METHOD_NAMES)),
         ]
         for plant, null in _in_order(summary["nulls"], plants)
     ]
-    heads = ["organism", "planted", "audits", "with anything found"]
-    heads += [f"by {METHOD_NAMES[name]}" for name in others]
+
+
+def _methods(summary: dict[str, Any], plants: Mapping[str, Plant]) -> list[Row]:
     return [
-        "<h2>Where no reward is planted</h2>",
-        "<p>Where the aligned side is the base itself, all that is found is wrong. A policy at "
-        "another temperature, or taught rewards dealt out at random, truly differs from the base: "
-        "what is found there is a difference that nobody planted.</p>",
-        _table(heads, rows),
+        [
+            METHOD_NAMES[method],
+            *_ranges(rates, _RATES),
+            *found_in_nulls(summary, plants, method).values(),
+        ]
+        for method, rates in _in_order(summary["methods"], METHOD_NAMES)
     ]
 
 
-def _methods(summary: dict[str, Any], plants: Mapping[str, Plant]) -> list[str]:
-    rows: list[list[Cell]] = []
-    for method, rates in _in_order(summary["methods"], METHOD_NAMES):
-        ahead = rates.get("audit_ahead_by")
-        beside = (
-            f"{ahead['value']:+.2f} ({ahead['low']:+.2f} to {ahead['high']:+.2f}); better on "
-            f"{ahead['better']}, worse on {ahead['worse']} plants; p {ahead['p']:.2g}"
-            if ahead
-            else ""
-        )
-        rows.append(
-            [METHOD_NAMES[method]]
-            + [rates[key] for key in _RATES]
-            + [_in_nulls(summary, plants, method), beside]
-        )
-    heads = ["method", *_RATE_HEADS, "finds something where nothing is planted"]
-    heads.append("audit ahead in the last share, paired over plants; sign test")
-    fewer: list[list[Cell]] = [
-        [f"{row['pairs']:,}", METHOD_NAMES[row["method"]], *(row[key] for key in _RATES)]
+def _ahead(summary: dict[str, Any]) -> list[str]:
+    """How far the audit is ahead of each other method, in words."""
+    return [
+        f"{METHOD_NAMES[method]}: {number(by['value'], 2, signed=True)} "
+        f"({interval(by['low'], by['high'], 2)}); better on {by['better']} plants, worse on "
+        f"{by['worse']}; p {by['p']:.2g}"
+        for method, rates in _in_order(summary["methods"], METHOD_NAMES)
+        if (by := rates.get("audit_ahead_by"))
+    ]
+
+
+def _fewer(summary: dict[str, Any]) -> list[Row]:
+    return [
+        [value_cell(row["pairs"], 0), METHOD_NAMES[row["method"]], *_ranges(row, _RATES)]
         for row in summary["fewer_pairs"]
     ]
+
+
+def _power(summary: dict[str, Any]) -> list[Row]:
     return [
-        "<h2>Beside what one would do otherwise</h2>",
-        "<p>Student's t-tests of each objective's mean difference, and log-odds of words and pairs "
-        'of words ("Fightin\' Words"), which name the objectives whose words they are, both at '
-        "Bonferroni's bound, on the pairs that the audit is fitted on. The last share asks for a "
-        "ranking alone: of all objectives down to the last planted one, by size, how many are "
-        "right.</p>",
-        _table(heads, rows),
-        "<h3>With fewer pairs</h3>" if fewer else "",
-        _table(["pairs", "method", *_RATE_HEADS], fewer) if fewer else "",
-    ]
-
-
-def _power(summary: dict[str, Any]) -> list[str]:
-    rows: list[list[Cell]] = [
         [
-            f"{row['kl_from']:g} to {row['kl_to']:g}"
-            if row["kl_to"] is not None
-            else f"{row['kl_from']:g} or more",
-            f"{row['pairs']:,}",
-            str(row["audits"]),
-            f"{row['recall']:.2f} ({row['low']:.2f} to {row['high']:.2f})",
+            Cell(_kl(row["kl_from"], row["kl_to"]), row["kl_from"], number=False),
+            value_cell(row["pairs"], 0),
+            value_cell(row["audits"], 0),
+            value_cell(row["recall"], 2),
+            Cell(interval(row["low"], row["high"], 2), row["low"]),
         ]
         for row in summary["power"]
     ]
-    return [
-        "<h2>Power: single objectives found</h2>",
-        _table(["KL to the base, nats", "pairs", "audits", "found (95 %)"], rows),
-    ]
 
 
-def _ratios(summary: dict[str, Any], plants: Mapping[str, Plant]) -> list[str]:
-    ratios = summary["ratios"]
-    if not ratios:
-        return []
-    kinds = {
-        "recovered": "recovered over planted",
-        "followed": "the policy's own over planted",
-        "of_followed": "recovered over the policy's own",
-    }
+def _kl(low: float, high: float | None) -> str:
+    return f"{low:g} or more" if high is None else f"{low:g} to {high:g}"
+
+
+def _ratios(summary: dict[str, Any], plants: Mapping[str, Plant]) -> list[Row]:
     names = [f"{plant}: {part}" for plant, how in plants.items() for part in how.weights]
-    parts = _in_order(ratios["parts"], names)
-    rows: list[list[Cell]] = [[name, *(part[kind] for kind in kinds)] for name, part in parts]
-    near = ratios["within_a_quarter"]
-    rows.append(["plants with all within a quarter", *(near[kind] for kind in kinds)])
-    heads = ["plant: part", *kinds.values()]
     return [
-        "<h2>Weights of sums</h2>",
-        "<p>Ratios of a part's weight to the first part's, over one another: 1 is right. The "
-        "policy's own weights are regressed from its log-ratio to the base.</p>",
-        _table(heads, rows),
+        [name, *_ranges(part, ("recovered", "followed", "of_followed"))]
+        for name, part in _in_order(summary["ratios"].get("parts", {}), names)
     ]
 
 
-def _slices(summary: dict[str, Any], plants: Iterable[str]) -> list[str]:
-    rows: list[list[Cell]] = [
+def _slices(summary: dict[str, Any], plants: Iterable[str]) -> list[Row]:
+    return [
         [
             plant,
             f"{row['condition_found']} of {row['audits']}",
             f"{row['inside']} of {row['audits']}",
             f"{row['outside']} of {row['others']}",
-            row["moved_inside"],
-            row["moved_outside"],
+            *_ranges(row, ("moved_inside", "moved_outside")),
         ]
         for plant, row in _in_order(summary["slices"], plants)
     ]
-    heads = [
-        "plant",
-        "condition found",
-        "right in the slice where it counts",
-        "right in other slices",
-        "the policy moved there by, in spreads",
-        "in the others by",
-    ]
-    return ["<h2>Slices by the prompt's first word</h2>", _table(heads, rows)] if rows else []
 
 
-def _plants(summary: dict[str, Any], plants: Mapping[str, Plant]) -> list[str]:
-    keys = ("kl", "followed_r2", "recall", "first", "discrimination", "ngram", "shuffled", "starc")
-    rows: list[list[Cell]] = [
-        [name, _weights(plants[name]), *(row[key] for key in keys), "; ".join(row["named"])]
+def _organisms(summary: dict[str, Any], plants: Mapping[str, Plant]) -> list[Row]:
+    return [
+        [
+            name,
+            _weights(plants[name]),
+            *_ranges(row, ("recall", "first")),
+            Markup().join(map(Markup('<div class="seed">{}</div>').format, row["named"])),
+        ]
         for name, row in _in_order(summary["plants"], plants)
     ]
-    heads = ["organism", "planted", "KL, nats", "R² of its log-ratio", "found", "first"]
-    heads += ["told apart", "by n-grams", "by shuffled", "STARC", "named, by seed"]
-    return [
-        "<h2>Every organism</h2>",
-        "<p>KL: mean log-ratio to the base of its own completions. R²: the share of the "
-        "log-ratio's squares that the planted parts give; the rest is what training changed "
-        "besides. Told apart: share of test pairs in which the aligned completion has the higher "
-        "recovered reward. STARC: distance to the planted reward on test pairs, 0 to 1. Found and "
-        "first are shares of parts and of seeds.</p>",
-        _table(heads, rows),
-    ]
+
+
+def _measures(summary: dict[str, Any], plants: Iterable[str]) -> list[Row]:
+    keys = ("kl", "followed_r2", "discrimination", "ngram", "shuffled", "starc")
+    return [[name, *_ranges(row, keys)] for name, row in _in_order(summary["plants"], plants)]
 
 
 def _in_order(found: Mapping[str, Any], names: Iterable[str]) -> list[tuple[str, Any]]:
@@ -268,7 +189,7 @@ def _weights(plant: Plant) -> str:
     if plant.when is not None:
         when = plant.when
         place = (
-            f"prompts with {when.prompt_begins}"
+            f"prompts that begin with {when.prompt_begins}"
             if when.prompt_begins
             else f"{when.words} words or more"
         )
@@ -278,26 +199,17 @@ def _weights(plant: Plant) -> str:
     return words or "nothing"
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
-    lines = [
-        "<tr>"
-        + "".join(
-            f"<td>{escape(cell)}</td>"
-            if isinstance(cell, str)
-            else f'<td class="n">{_range(cell)}</td>'
-            for cell in row
-        )
-        + "</tr>"
-        for row in rows
+def _ranges(values: Mapping[str, Any], keys: Iterable[str]) -> list[Cell]:
+    """Cells that are sorted by the median."""
+    return [
+        Cell(_range(value) or number(None), value and value["median"])
+        for value in (values[key] for key in keys)
     ]
-    return f'<div class="wide"><table><tr>{head}</tr>\n' + "\n".join(lines) + "</table></div>"
 
 
 def _range(value: dict[str, float] | None) -> str:
-    """A median with the range over seeds."""
+    """A median with the range over seeds; nothing where there is none."""
     if value is None:
         return ""
-    if value["min"] == value["max"]:
-        return f"{value['median']:.2f}"
-    return f"{value['median']:.2f} ({value['min']:.2f} to {value['max']:.2f})"
+    low, high = value["min"], value["max"]
+    return number(value["median"], 2) + (f" ({interval(low, high, 2)})" if low != high else "")

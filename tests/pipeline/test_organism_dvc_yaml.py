@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from inverse_rlhf.audit_params import AuditSettings
 from inverse_rlhf.organism_params import OrganismParams, Settings, Training
 from inverse_rlhf.params import Data, Group, Head, Pairs, Params, Pretrained, Rlhf
-from tests.pipeline.closures import ROOT, closure, names
+from tests.pipeline.closures import ROOT, TEMPLATES, closure, names
 from tests.pipeline.projects import copy_project, execute
 
 EXEMPT = {
@@ -58,7 +58,8 @@ def main_of(stage: str) -> ast.FunctionDef:
 
 
 def other_deps(stage: str) -> set[str]:
-    return {dep for dep in names(entry(stage)["deps"]) if not dep.endswith(".py")}
+    paths = {dep for dep in names(entry(stage)["deps"]) if not dep.endswith(".py")}
+    return paths - {TEMPLATES}
 
 
 def params_of(stage: str) -> set[tuple[str, str]]:
@@ -166,6 +167,10 @@ def test_paths_are_deps_and_outs(stage: str) -> None:
     unwatched = {"metrics/organisms.json", "metrics/organisms.html"}  # outside, in git
     assert named - unwatched == other_deps(stage) | outs
     assert not other_deps(stage) & outs
+
+
+def test_templates_are_a_dep_of_what_writes_pages() -> None:
+    assert TEMPLATES in entry("score")["deps"]
 
 
 def test_what_is_read_is_made() -> None:

@@ -1,5 +1,6 @@
 """The organisms' page and figure."""
 
+import base64
 import re
 from html import unescape
 from pathlib import Path
@@ -17,6 +18,7 @@ from inverse_rlhf.files import read_json, write_json
 from inverse_rlhf.organism_params import Plant
 from inverse_rlhf.show.organism_figure import METHOD_NAMES, draw_organisms, found_in_nulls
 from inverse_rlhf.show.organism_page import closing_lines, write_page
+from tests.browser import NARROW, WIDE, Browser
 from tests.organisms import audited, score
 
 PLANTS = {
@@ -33,6 +35,7 @@ PLANTS = {
     "cooler": Plant(kind="null", temperature=0.5),
 }
 NULLS = "1 of 2 audits of the base itself, 0 of 4 audits of what differs unplanted"
+DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 UNITS = {"length": 1.0, "commas": 1.0, "sentiment": 1.0, "we": 1.0}
 
 
@@ -82,41 +85,57 @@ def summary() -> dict[str, Any]:
     return summary_for(PLANTS)
 
 
-@pytest.fixture
-def page(summary: dict[str, Any], tmp_path: Path) -> str:
-    (tmp_path / "figure.png").write_bytes(b"\x89PNG of it")
-    write_page(summary, PLANTS, tmp_path / "figure.png", tmp_path / "page.html")
-    assert {path.name for path in tmp_path.iterdir()} == {"figure.png", "page.html"}
-    return (tmp_path / "page.html").read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def file(summary: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page")
+    draw_organisms(summary, PLANTS, folder / "figure.png")
+    write_page(summary, PLANTS, folder / "figure.png", folder / "page.html")
+    assert {path.name for path in folder.iterdir()} == {"figure.png", "page.html"}
+    return folder / "page.html"
+
+
+@pytest.fixture(scope="module")
+def page(file: Path) -> str:
+    return file.read_text(encoding="utf-8")
+
+
+def words_of(page: str) -> str:
+    """What the page says, on one line."""
+    without = re.sub(r"<(style|script)>.*?</\1>", " ", page, flags=re.DOTALL)
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", without)).split())
 
 
 def table_of(page: str, heading: str) -> list[list[str]]:
-    """The cells of the table under a heading."""
-    (part,) = re.findall(rf"<h[23]>{heading}.*?(<table>.*?</table>)", page, re.DOTALL)
-    rows = re.findall(r"<tr>(.*?)</tr>", part)
-    return [[unescape(cell) for cell in re.findall(r"<t[dh].*?>(.*?)</t", row)] for row in rows]
+    """The cells of the table under a heading, without their tags."""
+    start = rf"<(?:h[23]|summary)[^>]*>{heading}"
+    (part,) = re.findall(rf"{start}.*?(<table.*?</table>)", page, re.DOTALL)
+    rows = re.findall(r"<tr>(.*?)</tr>", part.replace("</div><div", "</div>; <div"), re.DOTALL)
+    cells = [re.findall(r"<t[dh]\b[^>]*>(.*?)</t[dh]>", row, re.DOTALL) for row in rows]
+    return [[unescape(re.sub("<[^>]*>", "", cell)) for cell in row] for row in cells]
 
 
-def test_the_page_is_one_file(page: str) -> None:
-    sources = re.findall(r"""\b(?:src|href|srcset|data|action)\s*=\s*["']?([^"'\s>]*)""", page)
-    assert sources == ["data:image/png;base64,iVBORyBvZiBpdA=="]
-    assert not re.search(r"https?:|//[a-z]|<script|<link|@import|url\(", page)
+def test_the_figure_is_in_the_page_and_in_words(file: Path, page: str) -> None:
+    (image,) = re.findall(r"<img [^>]*>", page)
+    drawn = base64.b64encode(file.with_name("figure.png").read_bytes()).decode()
+    assert f'src="data:image/png;base64,{drawn}"' in image
+    assert 'alt="Three charts: ' in image
 
 
-def test_the_page_is_whole(page: str) -> None:
-    assert page.startswith("<!doctype html>\n<html")
-    assert page.endswith("</body></html>\n")
-    opened = re.findall(r"<(table|tr|td|th|div|p|h1|h2|h3|style|title|body|html|head)\b", page)
-    closed = re.findall(r"</(\w+)>", page)
-    assert sorted(opened) == sorted(closed)
-    assert "nan" not in page.lower()
+def test_sections_are_in_the_contents(page: str) -> None:
+    assert page.count("<h1>") == 1
+    listed = re.findall(r'<li><a href="#(\w+)">(.*?)</a>', page)
+    headed = re.findall(r'<h2 id="(\w+)">(.*?)</h2>', page)
+    for (name, short), (of, title) in zip(listed, headed, strict=True):
+        assert name == of
+        assert title.startswith(unescape(short))
     assert "None" not in page
+    assert "nan" not in words_of(page).split()
 
 
 def test_names_are_escaped(page: str) -> None:
     assert "&lt;longer&gt;" in page
     assert "<longer>" not in page
-    assert "&lt;b&gt;bold&lt;/b&gt; +1.00" in page
+    assert page.count('<div class="seed">&lt;b&gt;bold&lt;/b&gt; +1.00</div>') == 2
     assert "<b>" not in page
     assert "A&amp;B" in page
     assert "A&B" not in page
@@ -128,22 +147,30 @@ def test_every_plant_has_a_row_with_what_is_planted(page: str) -> None:
     assert {row[0]: row[1] for row in rows} == {
         "<longer>": "length +1",
         "both": "length +1, commas -0.5",
-        "about": "sentiment +1, in prompts with A&B; elsewhere times -1",
+        "about": "sentiment +1, in prompts that begin with A&B; elsewhere times -1",
         "long": "we +1, in 25 words or more; elsewhere times 0; named by length +1",
         "base": "nothing",
         "dealt": "we +1, dealt out at random",
         "cooler": "nothing; temperature 0.5",
     }
+    assert head == ["organism", "planted", "found", "first", "named, by seed"]
+    for name, _, *shares, named in rows:
+        right = f"{float(name != 'about'):.2f}"
+        assert shares == [right if PLANTS[name].kind != "null" else DASH] * 2
+        found = "<b>bold</b> +1.00" if name == "both" else "nothing"
+        assert named == f"{found}; {found}"
+
+
+def test_every_organism_has_its_measures(page: str) -> None:
+    head, *rows = table_of(page, "How far they moved")
+    assert [row[0] for row in rows] == list(PLANTS)
     for row in rows:
-        assert len(row) == len(head)
         told = dict(zip(head, row, strict=True))
         untrained = row[0] in ("base", "cooler")
-        assert told["KL, nats"] == ("" if untrained else "0.90 (0.80 to 1.00)")
+        assert told["KL"] == (DASH if untrained else "0.90 (0.80 to 1.00)")
         planted = PLANTS[row[0]].kind != "null"
-        assert told["R² of its log-ratio"] == ("0.50" if planted else "")
-        assert told["STARC"] == ("0.25" if PLANTS[row[0]].kind != "null" else "")
-        named = "<b>bold</b> +1.00" if row[0] == "both" else "nothing"
-        assert told["named, by seed"] == f"{named}; {named}"
+        assert told["R²"] == ("0.50" if planted else DASH)
+        assert told["STARC"] == ("0.25" if planted else DASH)
 
 
 def test_kinds_nulls_methods_and_power_are_tables(page: str) -> None:
@@ -160,10 +187,9 @@ def test_kinds_nulls_methods_and_power_are_tables(page: str) -> None:
     ]
     methods = table_of(page, "Beside what one would do otherwise")[1:]
     assert [row[0] for row in methods] == list(METHOD_NAMES.values())
-    assert methods[0][-2:] == [NULLS, ""]
-    assert methods[1][-1].startswith(
-        "+0.25 (+0.25 to +0.25); better on 4, worse on 0 plants; p 0.12"
-    )
+    assert methods[0][1:] == ["0.75", "0.75", "1.00", "0.75", "1 of 2", "0 of 4"]
+    ahead = "t-tests of objectives: +0.25 (0.25 to 0.25); better on 4 plants, worse on 0; p 0.12"
+    assert f"<li>{ahead}" in page
     fewer = table_of(page, "With fewer pairs")[1:]
     assert [row[:2] for row in fewer] == [["100", name] for name in METHOD_NAMES.values()]
     assert fewer[0][2:] == ["0.75", "0.75", "1.00", "0.75"]
@@ -174,25 +200,24 @@ def test_kinds_nulls_methods_and_power_are_tables(page: str) -> None:
         ["1 to 3", "100", "1"],
         ["1 to 3", "3,000", "1"],
     ]
-    assert all(row[3].startswith("1.00 (") for row in power)
+    assert all(row[3] == "1.00" and row[4].endswith(" to 1.00") for row in power)
 
 
 def test_ratios_and_slices_are_tables(page: str) -> None:
     # recovered 1 : 1, planted 1 : -0.5, and the policy's own 1 : -0.25
     assert table_of(page, "Weights of sums")[1:] == [
-        ["both: commas", "-2.00", "0.50", "-4.00"],
-        ["plants with all within a quarter", "0.00", "0.00", "0.00"],
+        ["both: commas", f"{MINUS}2.00", "0.50", f"{MINUS}4.00"]
     ]
+    assert "within a quarter of 1: recovered over planted 0.00; the policy's own" in words_of(page)
     # in "On" the sign is turned in seed 5 alone
     (row,) = table_of(page, "Slices")[1:]
-    assert row == ["about", "1 of 2", "2 of 2", "1 of 2", "0.50", "-0.50"]
+    assert row == ["about", "1 of 2", "2 of 2", "1 of 2", "0.50", f"{MINUS}0.50"]
 
 
 def test_the_page_defines_its_terms(page: str) -> None:
-    text = unescape(re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL))
-    for term in ("Found", "Right", "Main", "KL", "R²", "Told apart", "STARC"):
-        assert re.search(rf"(?:^|\. |\n) *{term}: ", text), term
-    assert "with a third of the largest weight found or more" in text
+    terms = re.findall(r"<dt>(.*?)</dt><dd>.", page)
+    assert terms == ["Found", "Right", "Main", "Single", "KL", "R²", "Told apart", "STARC"]
+    assert "with a third of the largest weight found or more" in page
 
 
 def test_what_is_not_planted_has_no_heading(tmp_path: Path) -> None:
@@ -227,14 +252,16 @@ def test_without_single_objectives_the_end_has_no_line_of_them(tmp_path: Path) -
     (tmp_path / "figure.png").write_bytes(b"x")
     write_page(summary, plants, tmp_path / "figure.png", tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
-    assert f"<p>{lines[0]}; {lines[1]}. Median" in page
+    assert f"<ul>\n<li>{lines[0]}</li>\n<li>{lines[1]}</li>\n</ul>" in page
+    assert "Power" not in page
     assert "None" not in page
 
 
 def test_the_end_is_on_the_page(summary: dict[str, Any], page: str) -> None:
     for line in closing_lines(summary, PLANTS)[:3]:
-        assert line in page
-    assert "seeds 4, 5, 3,000 pairs an audit" in page
+        assert f"<li>{line}</li>" in page
+    assert "medians over seeds 4, 5, " in page
+    assert "of audits of 3,000 pairs each" in page
 
 
 def test_a_range_is_over_seeds(summary: dict[str, Any]) -> None:
@@ -256,6 +283,36 @@ def test_what_differs_unplanted_is_told_apart_from_the_base_itself(summary: dict
         "what differs unplanted": "0 of 4"
     }
     assert found_in_nulls({"nulls": {}}, PLANTS) == {}
+
+
+# in a browser
+
+
+@pytest.mark.parametrize(("width", "dark"), [(WIDE, False), (NARROW, True)])
+def test_it_opens_anywhere(browser: Browser, file: Path, width: int, *, dark: bool) -> None:
+    with browser.open(file, width=width, dark=dark) as visit:
+        visit.page.evaluate("for (const one of document.querySelectorAll('details')) one.open = 1")
+        image = visit.page.locator("img").bounding_box()
+        assert image["width"] > 600  # of three panels: it is scrolled rather than shrunk
+        assert visit.overflow() == 0
+        assert visit.barriers() == []
+        assert visit.asked == []
+        assert visit.troubles() == []
+
+
+def test_paper_cuts_nothing_off(browser: Browser, file: Path) -> None:
+    with browser.open(file, width=700) as visit:  # A4 and US letter within their margins
+        visit.page.emulate_media(media="print")
+        visit.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert visit.beyond() == []
+
+
+def test_ranges_are_sorted_by_their_median(browser: Browser, file: Path) -> None:
+    with browser.open(file) as visit:
+        table = visit.page.get_by_role("table", name="organisms", exact=True)
+        table.get_by_role("button", name="found").click()
+        column = table.locator("tbody td:nth-child(3)").all_inner_texts()
+    assert column == ["0.00", *["1.00"] * 3, *[DASH] * 3]
 
 
 # the figure
