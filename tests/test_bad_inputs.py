@@ -458,7 +458,7 @@ def _more_tokens(folder: Path) -> None:
 def _adapter(folder: Path) -> None:
     shutil.rmtree(folder)
     folder.mkdir()
-    config = {"peft_type": "LORA", "base_model_name_or_path": "./nowhere", "r": 4}
+    config = {"peft_type": "LORA", "base_model_name_or_path": "some/base", "r": 4}
     (folder / "adapter_config.json").write_text(json.dumps(config))
 
 

@@ -210,7 +210,7 @@ def test_the_key_is_of_a_bodys_tokenizer(key_of: Callable[..., str], reward_netw
 
 # They check, write, keep, describe or share out, and no reward depends on them.
 _NO_RESULT = {"params.py", "errors.py", "files.py", "parquet.py", "shards.py"} | {
-    *(f"models/{name}.py" for name in ("batches", "causal", "manifest", "processes"))
+    *(f"models/{name}.py" for name in ("batches", "causal", "manifest", "places", "processes"))
 }
 # What irl/fit.py does before and after the fits themselves.
 _AROUND_THE_FITS = {
