@@ -19,6 +19,7 @@ from inverse_rlhf.stage import quieten, seed_everything
 
 import argparse
 import contextlib
+import fcntl
 import hashlib
 import inspect
 import itertools
@@ -55,6 +56,7 @@ from inverse_rlhf.evaluation.objectives import Measured, measure
 from inverse_rlhf.evaluation.pair_features import objective_values
 from inverse_rlhf.evaluation.verdict import strength, verdict
 from inverse_rlhf.files import atomic, digest_of, remove, tables_in, write_json
+from inverse_rlhf.models import processes
 from inverse_rlhf.parquet import write_table
 from inverse_rlhf.rewards.objective_reward import ObjectiveReward
 from inverse_rlhf.show.audit_page import write_audit_page
@@ -238,6 +240,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> str:
+    processes.check_alone("an audit")
     folder = Path(options.out)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out: {folder} is a file: name a folder")
@@ -261,8 +264,8 @@ def _run(options: argparse.Namespace) -> str:
             source = checked(Policies, named, "the command line")
             held.enter_context(_made(folder))  # before the long work
             _check_body(settings)
-            table = held.enter_context(_sampled(source, params, settings, folder))
-            facts, files = table.attrs["facts"], digests_of([options.prompts])
+            table, models = held.enter_context(_sampled(source, params, settings, folder))
+            facts, files = table.attrs["facts"], digests_of([options.prompts]) | models
             title = f"{options.base} → {options.aligned}"
         result = audit(table, settings, facts=facts, files=files)
         result.write(folder, title=f"Audit of {title}")
@@ -281,9 +284,18 @@ def _check_body(settings: AuditSettings) -> None:
     Digests(Path(os.devnull)).of(body, {})
 
 
+def _take(lock: int, folder: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"--out: another audit is at work in {folder}: name another one") from None
+
+
 @contextlib.contextmanager
 def _made(folder: Path) -> Iterator[None]:
-    """A folder that can be written to; where it is new, it goes again if nothing comes of it."""
+    """A folder that can be written to, by this audit alone; where it is new, it goes again if
+    nothing comes of it.
+    """
     new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -291,10 +303,13 @@ def _made(folder: Path) -> Iterator[None]:
             pass
     except OSError as error:
         raise UserError(f"--out: nothing can be written to {folder}: {error.strerror}") from None
+    lock = os.open(folder, os.O_RDONLY)
     try:
+        _take(lock, folder)
         _check_names(folder)
         yield
     finally:
+        os.close(lock)
         if new and not any(folder.iterdir()):
             folder.rmdir()
 
@@ -314,12 +329,11 @@ def _unread(options: argparse.Namespace) -> str | None:
 @contextlib.contextmanager
 def _sampled(
     source: Policies, params: AuditParams, settings: AuditSettings, folder: Path
-) -> Iterator[pd.DataFrame]:
-    """Pairs that the policies write.
+) -> Iterator[tuple[pd.DataFrame, dict[str, str]]]:
+    """Pairs that the policies write, and the digests of these.
 
     Finished batches are kept in the report's folder until the report is written: a command that was
-    killed, or whose other settings were wrong, goes on from there when it is given again. Input
-    that cannot be sampled would be bad again, and leaves nothing.
+    killed, or that failed, goes on from there when it is given again.
     """
     from inverse_rlhf.policies.two_policies import read_prompts_file, sample_pairs_of  # torch
     from inverse_rlhf.resume import KEPT, unfinished
@@ -331,26 +345,27 @@ def _sampled(
     quieten()
     models = _digests_of_policies(source)
     asked = Sampling(seed=seed, compute=compute, pairs=pairs, policies=source, models=models)
-    within, failed = folder / KEPT, None
-    with unfinished("audit", asked, [source.prompts], within=within) as kept:
-        try:
-            table = sample_pairs_of(source, prompts, pairs, compute, seed=seed, unfinished=kept)
-        except UserError as error:
-            failed = error
-        else:
-            yield table
-    if not any(path.is_dir() for path in (within / "audit").iterdir()):  # of another process
-        remove(within)
-    if failed is not None:
-        raise failed
+    within = folder / KEPT
+    try:
+        with unfinished("audit", asked, [source.prompts], within=within) as kept:
+            found = sample_pairs_of(source, prompts, pairs, compute, seed=seed, unfinished=kept)
+            yield found, models
+    finally:
+        if not any(path.is_file() and path.name != "lock" for path in within.rglob("*")):
+            remove(within)
 
 
-def _digests_of_policies(source: Policies) -> tuple[dict[str, Any], ...]:
-    digests = Digests(Path(os.devnull))
-    return tuple(
-        digests.of(Source(side, getattr(source, side), getattr(source, f"{side}_revision")), {})
-        for side in ("base", "aligned")
-    )
+def _digests_of_policies(source: Policies) -> dict[str, str]:
+    """sha256 of the policies' files, or their commits on the hub, and those of adapters' bases."""
+    digests, named = Digests(Path(os.devnull)), dict[str, str]()
+    for side in ("base", "aligned"):
+        given = Source(side, getattr(source, side), getattr(source, f"{side}_revision"))
+        found = digests.of(given, {})
+        for of, part in ((side, found), (f"{side}: base of the adapter", found.get("base", {}))):
+            named |= {f"{of}: {name}": sha for name, sha in part.get("files", {}).items()}
+            if "hub" in part:
+                named[f"{of}: commit of {part['hub']}"] = part["commit"] or "unknown"
+    return named
 
 
 def _settings(overrides: dict[str, Any]) -> tuple[AuditParams, AuditSettings]:

@@ -99,14 +99,14 @@ class Sampling(Group):
     """What completions of two policies depend on, beside files.
 
     Attributes:
-        models: digests of the policies' files, or commits of the hub.
+        models: digests of the policies' files, or commits of the hub, by what they are of.
     """
 
     seed: Seed
     compute: Compute
     pairs: Pairs
     policies: Policies
-    models: tuple[dict[str, Any], ...] = ()
+    models: dict[str, str] = Field(default_factory=dict)
 
 
 class Answers(Group):

@@ -22,7 +22,7 @@ from inverse_rlhf.files import (
     tables_in,
     write_json,
 )
-from inverse_rlhf.models.places import ADAPTER, base_of, is_local
+from inverse_rlhf.models.places import ADAPTER, base_of, base_revision, is_local
 
 # Those that decide numbers.
 LIBRARIES = (
@@ -135,18 +135,26 @@ class Digests:
                 else "; for a hub id set a revision: a commit, tag or branch"
             )
             raise UserError(f"{source.key}: {missing(path)}{hub}")
-        return of_hub(name, revision, source.kind, before)
+        found = of_hub(name, revision, source.kind, before)
+        if source.kind != "model" or found["commit"] is None:
+            return found
+        adapter = _adapter_of_hub(name, found["commit"])
+        if adapter is not None:
+            return found | self._of_base(source, adapter, before)
+        return before if before.items() >= found.items() else found
 
     def _of_model(self, source: Source, path: Path, before: dict[str, Any]) -> dict[str, Any]:
-        """The files of a model's folder, and of the base that an adapter names, or its commit."""
-        found: dict[str, Any] = {"files": self._model_files(path)}
-        base = base_of(path, f"{source.key}: {path}")
+        """The files of a model's folder, and what is known of the base that an adapter names."""
+        return {"files": self._model_files(path)} | self._of_base(source, path, before)
+
+    def _of_base(self, source: Source, adapter: Path, before: dict[str, Any]) -> dict[str, Any]:
+        name = f"{source.key}: {source.name}"
+        base, revision = base_of(adapter, name), base_revision(adapter, name)
         if base is None:
-            return found
+            return {}
         if isinstance(base, Path):
-            return found | {"base": {"files": self._model_files(base)}}
-        revision = read_json(path / ADAPTER).get("revision") or "main"
-        return found | {"base": of_hub(base, revision, "model", before.get("base", {}))}
+            return {"base": {"files": self._model_files(base)}}
+        return {"base": of_hub(base, revision or "main", "model", before.get("base", {}))}
 
     def _model_files(self, folder: Path) -> dict[str, str]:
         return {name: self.of_file(path) for name, path in model_files(folder).items()}
@@ -166,6 +174,12 @@ def write_changed(found: Mapping[str, dict[str, Any]]) -> list[str]:
     for path in changed:
         write_json(found[path], path)
     return [f"{path} is new or changed" for path in changed]
+
+
+def unknown_commits(found: Mapping[str, Any]) -> list[str]:
+    """The hub ids among digests, by anything, whose commit is not known."""
+    hubs = [one for part in found.values() for one in (part, part.get("base", {})) if "hub" in one]
+    return [one["hub"] for one in hubs if one["commit"] is None]
 
 
 def of_hub(name: str, revision: str, kind: str, before: dict[str, Any]) -> dict[str, Any]:
@@ -195,6 +209,19 @@ def _asked(name: str, revision: str, kind: str) -> str | None:
     except Exception:  # whatever a network raises; what is wrong with a name, its loading says
         return None
     return info.sha
+
+
+def _adapter_of_hub(name: str, commit: str) -> Path | None:
+    """The folder of the hub's local cache with the settings of an adapter; None: it is none, or it
+    cannot be told.
+    """
+    from huggingface_hub import hf_hub_download
+
+    try:
+        settings = hf_hub_download(name, ADAPTER, revision=commit, etag_timeout=_SECONDS)
+    except Exception:  # whatever a network raises, too
+        return None
+    return Path(settings).parent
 
 
 def _cached(name: str, revision: str, kind: str) -> str | None:

@@ -7,7 +7,7 @@ from inverse_rlhf.stage import run_stage
 
 from pathlib import Path
 
-from inverse_rlhf.digests import Digests, Source, versions, write_changed
+from inverse_rlhf.digests import Digests, Source, unknown_commits, versions, write_changed
 from inverse_rlhf.files import read_json
 from inverse_rlhf.params import Body, Group, Place, TransferFile
 
@@ -37,8 +37,10 @@ def main(params: StageParams) -> list[str]:
     found["data/inputs/versions.json"] = versions()
     lines = write_changed(found)
     digests.save()
-    unknown = [content["hub"] for content in found.values() if content.get("commit", "") is None]
-    lines += [f"no commit of {name} is known: the hub cannot be asked" for name in unknown]
+    lines += [
+        f"no commit of {name} is known: the hub cannot be asked"
+        for name in unknown_commits({path: found[path] for path in sources})
+    ]
     return lines or ["as before"]
 
 

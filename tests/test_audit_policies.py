@@ -1,6 +1,9 @@
 """The audit of two policies by the command, and of hidden states beside the objectives."""
 
+import fcntl
+import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -63,6 +66,8 @@ def test_two_policies(policies: list[str], prompts: str, tmp_path: Path) -> None
     assert report["pairs"]["prompts"] == PROMPTS
     assert report["pairs"]["log_ratio"] == "measured"
     assert report["pairs"]["left_out_long"] == 0
+    digest = hashlib.sha256((Path(policies[1]) / "model.safetensors").read_bytes()).hexdigest()
+    assert report["files"]["aligned: model.safetensors"] == digest
     assert report["settings"]["pairs"]["samples"] == 2
     assert report["settings"]["pairs"]["temperature"] == 1.0
     told = report["discrimination"]
@@ -113,6 +118,9 @@ def test_a_command_that_is_stopped_goes_on(
         drawn.append(len(heads))
         return generate(heads, *args)
 
+    def unreachable(*_: Any, **__: Any) -> None:
+        raise UserError("the hub cannot be reached")
+
     def run(out: str, **settings: Any) -> dict[str, Any]:
         sides = ["--base", policies[0], "--aligned", policies[1], "--prompts", prompts]
         main([*sides, "--out", str(tmp_path / out), *flags(compute__batch_size=20, **settings)])
@@ -124,6 +132,10 @@ def test_a_command_that_is_stopped_goes_on(
         run("out")
     assert stopped.value.code == 130
     assert not (tmp_path / "out/audit.json").exists()
+    with monkeypatch.context() as patched:
+        patched.setattr(two_policies, "load", unreachable)
+        with pytest.raises(SystemExit):
+            run("out")
     stopped_after = 8
     report = run("out")
     assert drawn == [20] * 8
@@ -210,6 +222,7 @@ def test_what_can_be_told_before_is_refused_before_the_work(
     tmp_path: Path,
     keys: list[str],
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sides = ["--base", policies[0], "--aligned", policies[1], "--prompts", prompts]
     command = [*sides, "--out", str(tmp_path / "out"), *flags()]
@@ -220,10 +233,20 @@ def test_what_can_be_told_before_is_refused_before_the_work(
         assert ended.value.code == 2
         assert line in capsys.readouterr().err
 
+    with monkeypatch.context() as launched:
+        launched.setenv("WORLD_SIZE", "2")
+        for name in ("RANK", "LOCAL_RANK", "MASTER_PORT", "MASTER_ADDR"):
+            launched.setenv(name, "0")
+        refused("an audit runs in one process")
     refused("audit.body: none does not exist", "--set", "body=none")
     assert not (tmp_path / "out").exists()
     (tmp_path / "out/report.html").mkdir(parents=True)
     refused("report.html is a folder: move it away")
+    (tmp_path / "out/report.html").rmdir()
+    lock = os.open(tmp_path / "out", os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    refused("another audit is at work in")
+    os.close(lock)
     assert keys == []
 
 

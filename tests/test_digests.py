@@ -10,7 +10,7 @@ import huggingface_hub.constants
 import pytest
 
 from inverse_rlhf import digests
-from inverse_rlhf.digests import LIBRARIES, Digests, Source, of_hub, versions
+from inverse_rlhf.digests import LIBRARIES, Digests, Source, of_hub, unknown_commits, versions
 from inverse_rlhf.errors import UserError
 from tests.modules import loaded
 
@@ -23,6 +23,7 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(digests, "_asked", lambda *_: None)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
 
 
 def of(name: str | None, key: str = "base_policy.source", **given: Any) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def of(name: str | None, key: str = "base_policy.source", **given: Any) -> dict[
 
 def model(folder: str) -> Path:
     path = Path(folder)
-    path.mkdir()
+    path.mkdir(parents=True)
     for name in ("config.json", "model.safetensors", "vocab.bpe", "tokenizer.model", "code.py"):
         (path / name).write_text(name)
     (path / "additional_chat_templates").mkdir()
@@ -101,7 +102,58 @@ def test_an_adapters_base_of_the_hub_has_a_commit() -> None:
     assert "base" not in of("adapter")
 
 
-@pytest.mark.parametrize("base", ["../none", "~/none", "/none", "a/b/c", "./adapter", "twice"])
+def test_the_base_of_an_adapter_on_the_hub_counts(tmp_path: Path) -> None:
+    """Once its settings have been fetched; where they cannot be, what was known of them does."""
+    adapter, base = (tmp_path / f"hub/models--org--{name}" for name in ("lora", "base"))
+    settings = adapter / f"snapshots/{COMMIT}/adapter_config.json"
+    (base / "refs").mkdir(parents=True)
+    (base / "refs/main").write_text("a" * 40)
+    source = {"name": "org/lora", "revision": COMMIT}
+    alone = of(**source)
+    assert alone == {"hub": "org/lora", "revision": COMMIT, "commit": COMMIT}
+    settings.parent.mkdir(parents=True)
+    settings.write_text(json.dumps({"base_model_name_or_path": "org/base"}))
+    known = of(**source)
+    assert known == alone | {"base": {"hub": "org/base", "revision": "main", "commit": "a" * 40}}
+    (base / "refs/main").write_text("b" * 40)
+    moved = of(**source)
+    assert moved["base"]["commit"] == "b" * 40
+    settings.unlink()
+    assert of(**source, before=moved) == moved
+    assert unknown_commits({"one": moved, "two": {"files": {}}}) == []
+    moved["base"]["commit"] = None
+    assert unknown_commits({"one": moved}) == ["org/base"]
+
+
+def test_a_base_where_the_adapter_was_trained_is_not_taken_for_another() -> None:
+    """Of another project, or of the hub: the name leads from a folder above to a model, too."""
+    adapter = model("project/models/adapter")
+    settings = adapter / "adapter_config.json"
+    settings.write_text(json.dumps({"base_model_name_or_path": "models/base"}))
+    assert of(str(adapter))["base"]["hub"] == "models/base"
+    model("project/models/base")
+    with pytest.raises(UserError, match=r"is no folder here, but \S+/project/models/base is one"):
+        of(str(adapter))
+    model("models/base")
+    with pytest.raises(UserError, match=r"models/base is \S+ or \S+: set .* the absolute path"):
+        of(str(adapter))
+    settings.write_text(
+        json.dumps({"base_model_name_or_path": str(Path("models/base").absolute())})
+    )
+    assert "files" in of(str(adapter))["base"]
+
+
+def test_a_revision_of_an_adapters_base_is_text() -> None:
+    adapter_of("org/name")
+    settings = Path("adapter/adapter_config.json")
+    settings.write_text(json.dumps({"base_model_name_or_path": "org/name", "revision": 7}))
+    with pytest.raises(UserError, match="revision is 7 in its adapter_config"):
+        of("adapter")
+
+
+@pytest.mark.parametrize(
+    "base", ["../none", "~/none", "~nobody/none", "/none", "a/b/c", "./adapter", "twice"]
+)
 def test_an_adapters_base_that_cannot_be_told_is_one_line(base: str) -> None:
     adapter_of(base)
     for place in ("twice", "adapter/twice"):

@@ -12,6 +12,8 @@ from inverse_rlhf.features.objectives import OBJECTIVES, Objectives
 
 WORTH = 0.1
 """Rank correlations of a smaller size are not worth a word, however sure they are."""
+_CONSTANT = 1e-9
+"""A variance that is rounding, over that of all texts."""
 
 
 def in_words(scores: pd.DataFrame, *, resamples: int, seed: int) -> list[dict[str, Any]]:
@@ -92,9 +94,10 @@ def _beside(
     mean_x, mean_y = summed(x) / total, summed(y) / total
     covariance = summed(x * y) / total - mean_x * mean_y
     spread = (summed(x**2) / total - mean_x**2) * (summed(y**2) / total - mean_y**2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        draws = covariance / np.sqrt(spread)
-    # An objective that few texts have is constant in some draws, which say nothing of it.
+    # An objective that few texts have is constant in some draws, but for rounding: these say
+    # nothing of it.
+    spread[spread <= _CONSTANT * spread[0]] = np.nan
+    draws = covariance / np.sqrt(spread)
     low, high = np.nanquantile(draws[1:], [0.025, 0.975], axis=0)
     return [
         {"value": float(value), "low": float(down), "high": float(up)}

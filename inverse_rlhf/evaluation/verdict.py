@@ -95,8 +95,8 @@ def favoured(found: list[dict[str, Any]]) -> str:
     main = [in_words(row["name"], row["weight"]) + _or_alike(row) for row in found if row["main"]]
     more = [f"and {len(main) - 3} more"] if len(main) > 3 else []
     rest = len(found) - len(main)
-    less = f" (and, much less, {rest} other{'s' if rest > 1 else ''})" if rest else ""
-    return "; ".join(main[:3] + more) + less
+    minor = f" (and {rest} minor one{'s' if rest > 1 else ''})" if rest else ""
+    return "; ".join(main[:3] + more) + minor
 
 
 def _or_alike(row: dict[str, Any]) -> str:
@@ -163,7 +163,7 @@ def _objectives(report: dict[str, Any]) -> str:
     if not found:
         return "No objective was found."
     main, minor = ([row for row in found if row["main"] == is_main] for is_main in (True, False))
-    less = f" Much less than that, it favours {_listed(minor)}." if minor else ""
+    less = f" To a minor degree it favours {_listed(minor)}." if minor else ""
     return f"Other things equal, the aligned side favours {_listed(main)}.{less}"
 
 

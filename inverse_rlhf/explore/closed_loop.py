@@ -116,6 +116,8 @@ class ClosedLoop:
             facts={
                 "Recovered reward R̂": f"models/irl_reward: {which}, of {', '.join(card.features)}; "
                 f"a text below {number(self._cut)} is called {self._low} (threshold {name})",
+                "Fitted on": f"completions of this run's two policies{_kind(self._params)}; what "
+                "the rewards make of other kinds of text has not been measured",
                 "True reward R*": f"{_sum_of(planted)}; a text below {number(self._true_cut)} is "
                 f"{self._low}",
             },
@@ -271,6 +273,11 @@ def _sum_of(planted: dict[str, float]) -> str:
     if planted == {"toxicity": 1.0}:
         return "models/true_reward: a classifier's log-odds of non-toxic"
     return " + ".join(f"{number(weight, 2)} {name}" for name, weight in planted.items())
+
+
+def _kind(params: Params) -> str:
+    """Of the texts that everything was made of."""
+    return ", on comments by a grammar" if params.data.source == "embedded" else ""
 
 
 def _settings(pairs: Pairs) -> str:

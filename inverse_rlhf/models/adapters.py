@@ -1,6 +1,7 @@
 """LoRA adapters: found in a folder or on the hub, and merged into the base model they name."""
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from transformers import PreTrainedModel
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from inverse_rlhf.errors import UserError, first_line
-from inverse_rlhf.models.places import ADAPTER, base_of
+from inverse_rlhf.models.places import ADAPTER, base_of, base_revision
 from inverse_rlhf.models.probes import alike, first_tokens
 
 WEIGHTS = "adapter_model.safetensors"
@@ -94,7 +95,7 @@ def _read(folder: Path, name: str) -> Adapter:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    content = _settings(folder, name)
+    _check_settings(folder, name)
     base = base_of(folder, name)
     if base is None:
         raise UserError(
@@ -111,11 +112,11 @@ def _read(folder: Path, name: str) -> Adapter:
         weights = load_file(folder / WEIGHTS)
     except (TypeError, ValueError, SafetensorError) as error:
         raise UserError(f"{name}: the adapter cannot be loaded: {first_line(error)}") from None
-    return Adapter(folder, str(base), content.get("revision"), config, weights)
+    return Adapter(folder, str(base), base_revision(folder, name), config, weights)
 
 
-def _settings(folder: Path, name: str) -> dict[str, Any]:
-    """The adapter's configuration as it is written, of a LoRA that can be merged."""
+def _check_settings(folder: Path, name: str) -> None:
+    """Refuse an adapter whose configuration is not of a LoRA that can be merged."""
     from peft import LoraConfig, __version__
 
     try:
@@ -141,7 +142,6 @@ def _settings(folder: Path, name: str) -> dict[str, Any]:
             f"{name}: its init_lora_weights is {start!r}, which also changes the base's weights: "
             "save it as a plain LoRA, or merge it yourself and name the merged folder"
         )
-    return content
 
 
 def merge(model: PreTrainedModel, adapter: Adapter, name: str) -> PreTrainedModel:
@@ -162,7 +162,9 @@ def merge(model: PreTrainedModel, adapter: Adapter, name: str) -> PreTrainedMode
     misfit = f"{name}: the adapter does not match its base model {adapter.base}: "
     adapter.config.inference_mode = True
     try:
-        beside = PeftModel(model, adapter.config)
+        with warnings.catch_warnings():  # peft calls by a name that transformers has replaced
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            beside = PeftModel(model, adapter.config)
         found: Any = set_peft_model_state_dict(beside, adapter.weights)
     except KeyError as error:
         raise UserError(f"{misfit}it lacks {error.args[0]}") from None

@@ -269,7 +269,8 @@ def _read_adapted(
     """A base model with an adapter merged into it, and the tokenizer of the two."""
     if kind == "policy" and adapter.task not in ("CAUSAL_LM", None):
         raise UserError(f"{name} is no policy: it is an adapter for task_type {adapter.task}")
-    base = f"{name}: its base model {adapter.base}"
+    here = "" if Path(adapter.base).is_dir() else " (no folder, from here or from its own)"
+    base = f"{name}: its base model {adapter.base}{here}"
     options = {"revision": adapter.base_revision, "trust_remote_code": trust_remote_code}
     with _one_line(base, "model"):
         nested = find_adapter_config_file(adapter.base, revision=adapter.base_revision)

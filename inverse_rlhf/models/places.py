@@ -1,6 +1,7 @@
 """Where a model lies that a folder stands for, or is an adapter of; told from its files alone."""
 
 import json
+import os
 from pathlib import Path
 
 from inverse_rlhf.errors import UserError
@@ -35,27 +36,59 @@ def base_of(folder: Path | str, name: str) -> Path | str | None:
         A path, a hub id, or None where there is no adapter or it names no model.
 
     Raises:
-        UserError: it names itself, or a folder that is not there, or either of two.
+        UserError: it names itself, a folder that is not there, or one of several: a model that the
+            name leads to from a folder above may be the one that it was trained from.
     """
     folder = Path(folder)
     base = read_json(folder / ADAPTER).get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         return None
     set_it = f"set base_model_name_or_path in its {ADAPTER} to"
-    places = {
-        path.resolve(): path for path in (Path(base).expanduser(), folder / base) if path.is_dir()
-    }
+    near = (Path(os.path.expanduser(base)), folder / base)
+    places = {path.resolve(): path for path in near if path.is_dir()}
     if folder.resolve() in places:
         raise UserError(
             f"{name} names itself as its base model: {set_it} the model that it was trained from"
         )
-    if len(places) > 1:
-        first, second = places.values()
+    above = {path.resolve(): path for path in _from_above(folder, base)}
+    if len(found := list((above | places).values())) > 1:
         raise UserError(
-            f"{name}: its base model {base} is {first} or {second}: {set_it} the absolute path"
+            f"{name}: its base model {base} is {found[0]} or {found[1]}: {set_it} the absolute path"
+        )
+    if above and not places:
+        raise UserError(
+            f"{name}: its base model {base} is no folder here, but {found[0]} is one: {set_it} the "
+            "absolute path, or work where it was trained"
         )
     if not places and is_local(base):
         raise UserError(
             f"{name}: its base model {base} is not a folder: {set_it} one, or to a hub id"
         )
     return next(iter(places.values()), base)
+
+
+def _from_above(folder: Path, base: str) -> list[Path]:
+    """Models that a name leads to from the folders that a folder is in."""
+    if ".." in Path(base).parts:
+        return []
+    paths = [above / base for above in folder.absolute().parents]
+    files = ("config.json", MANIFEST)
+    return [path for path in paths if any((path / file).is_file() for file in files)]
+
+
+def base_revision(folder: Path | str, name: str) -> str | None:
+    """The commit, tag or branch of its base that an adapter in a folder names.
+
+    Args:
+        name: of the adapter, for messages.
+
+    Raises:
+        UserError: it is no text.
+    """
+    revision = read_json(Path(folder) / ADAPTER).get("revision")
+    if revision is not None and not isinstance(revision, str):
+        raise UserError(
+            f"{name}: revision is {revision!r} in its {ADAPTER}: set it to a commit, tag or branch "
+            "of its base model, or to null"
+        )
+    return revision or None

@@ -79,12 +79,13 @@ def plan_model(
     """
     params = Asked(compute=compute, **{stage: group})
     if group.source != "scratch":
-        given = shape_of(group.source, kind)
+        given = shape_of(group.source, kind, revision=group.revision)
         # It is read with its own code, too; a policy also as the body of a reward, to try it.
         copies = 2 if group.trust_remote_code or kind == "policy" else 1
         if given is not None:
-            adapts = base_of(group.source, f"{stage}.source: {group.source}") is not None
-            written = 4 * given.parameters if adapts else 0  # merged, for all stages
+            place = Path(group.source)
+            stays = place.is_dir() and base_of(place, group.source) is None
+            written = 0 if stays else 4 * given.parameters
             need_of_all: Need = {kind: copies * 4 * given.parameters}
             _reserve(stage, lambda _: need_of_all, params, {}, disk=written)
         return
@@ -188,7 +189,7 @@ def plan_fits(
     """
     body, place = None, _BASE if irl.body == "base" else Path(irl.body)
     if irl.body != "none" and ("hidden_state" in irl.features or irl.method == "bayes"):
-        body = shape_of(place, "body")
+        body = shape_of(place, "body", revision=irl.body_revision)
     policy = shape_of(_BASE, "policy") if irl.needs_policies else None
     if body is None and policy is None:
         return

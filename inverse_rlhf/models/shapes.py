@@ -18,7 +18,7 @@ from transformers.pytorch_utils import Conv1D
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.models.blocks import blocks
 from inverse_rlhf.models.checkpoints import Kind
-from inverse_rlhf.models.places import base_of, place_of
+from inverse_rlhf.models.places import base_of, base_revision, place_of
 
 _CLASSES = {
     "policy": AutoModelForCausalLM,
@@ -74,15 +74,23 @@ class Shape:
         return min(part, self.blocks) if isinstance(part, int) else self.blocks
 
 
-def shape_of(source: Path | str, kind: Kind) -> Shape | None:
+def shape_of(source: Path | str, kind: Kind, *, revision: str | None = None) -> Shape | None:
     """The shape of a model in a folder in hub layout, or of the base of an adapter there; None
     where it cannot be told: what is wrong with it is said by `load`.
+
+    Args:
+        revision: commit, tag or branch of a hub id, of which its configuration alone is fetched.
     """
     try:
-        place = Path(base_of(source, str(source)) or place_of(source))
-        if not (place / "config.json").is_file():
+        base = base_of(source, str(source))
+        if isinstance(base, str):
+            source, revision = base, base_revision(source, base) or "main"
+        place = base if isinstance(base, Path) else place_of(source)
+        if revision is None and not (place / "config.json").is_file():
             return None
-        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(
+            place if place.is_dir() else str(source), revision=revision, trust_remote_code=False
+        )
         return shape_of_config(config, kind)
     except Exception:  # whatever an architecture raises that `load` refuses in words
         return None

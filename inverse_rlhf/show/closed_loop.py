@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 
 from inverse_rlhf.evaluation.candidates import Rewards
 from inverse_rlhf.evaluation.margins import beside_control
+from inverse_rlhf.show.drawing import KEYS
 from inverse_rlhf.show.figures import (
     Measured,
     confusion_points,
@@ -59,7 +60,7 @@ def curves_of(found: Results, curves: dict[str, pd.DataFrame]) -> dict[str, pd.D
         curves: of policy training, by policy (rlhf, rerl).
     """
     return {
-        "rewards": rewards_since_start(curves),
+        "rewards": rewards_since_start(curves).rename(columns=KEYS),  # as the others are called
         "roc": roc_points(found.scores, found.cut),
         "confusion": confusion_points(found.scores, found.threshold, found.cut, found.labels),
     }

@@ -1,4 +1,4 @@
-"""Digests of what DVC does not see of audits: bodies, commits of the hub, libraries.
+"""Digests of what DVC does not see of audits: bodies, bases of adapters, hub commits, libraries.
 
 It always runs, and what depends on it runs again only where a digest has changed.
 """
@@ -17,10 +17,10 @@ def main(params: AuditParams, name: str) -> list[str]:
     digests = Digests(Path(".digests.json"))
     found: dict[str, dict[str, Any]] = {}
     if name:
-        given = entry(params.hub_policies, name)
-        before = read_json(path := f"audit/inputs/hub/{name}.json")
+        given = entry(params.policies | params.hub_policies, name)
+        before = read_json(path := f"audit/inputs/policies/{name}.json")
         found[path] = {
-            side: digests.of(Source(f"hub_policies.{name}.{side}", *policy), before.get(side, {}))
+            side: digests.of(Source(f"{name}.{side}", *policy), before.get(side, {}))
             for side, policy in {
                 "base": (given.base, given.base_revision),
                 "aligned": (given.aligned, given.aligned_revision),

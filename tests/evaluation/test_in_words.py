@@ -66,3 +66,14 @@ def test_constant_rewards_and_texts() -> None:
         r["true"] is None for r in in_words(table(texts, rising, [0.0] * 8), resamples=50, seed=0)
     )
     assert in_words(table([""] * 8, rising, rising), resamples=50, seed=0) == []
+
+
+@pytest.mark.parametrize("prompts", [1, 2, 3])
+def test_an_objective_of_few_prompts_has_an_interval(scores: pd.DataFrame, prompts: int) -> None:
+    """Draws without them say nothing of it; what is left of its variance there is rounding."""
+    rare = scores.copy()
+    rare.loc[: 2 * prompts - 1, "completion"] += " 7"
+    for seed in range(5):
+        (row,) = (r for r in in_words(rare, resamples=100, seed=seed) if r["name"] == "numbers")
+        for side in ("recovered", "true"):
+            assert -1 <= row[side]["low"] <= row[side]["high"] <= 1

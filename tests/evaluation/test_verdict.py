@@ -174,8 +174,8 @@ def test_minor_objectives_come_after_the_main_ones() -> None:
     for one in made["objectives"][2:]:
         one["main"] = False
     assert verdict(made).startswith(
-        "Other things equal, the aligned side favours longer texts (length +1.00). Much less than "
-        "that, it favours fewer commas (commas -0.10); more emoji (emoji +0.20). "
+        "Other things equal, the aligned side favours longer texts (length +1.00). To a minor "
+        "degree it favours fewer commas (commas -0.10); more emoji (emoji +0.20). "
     )
 
 
@@ -275,8 +275,8 @@ def test_what_is_favoured() -> None:
     assert favoured(rows[:1]) == "shorter texts"
     assert favoured(rows) == (
         "shorter texts; more emoji (one of 2 objectives that pairs cannot tell apart); less "
-        "hedging (one of 3 objectives that pairs cannot tell apart); and 1 more (and, much "
-        "less, 2 others)"
+        "hedging (one of 3 objectives that pairs cannot tell apart); and 1 more (and 2 "
+        "minor ones)"
     )
 
 

@@ -62,7 +62,9 @@ def test_shapes_count_what_is_trained(pythia: Shape) -> None:
     assert shape_of_config(tied, "policy").above == 2 * 512
 
 
-def test_shapes_are_told_from_folders(policy_folder: Path, tmp_path: Path) -> None:
+def test_shapes_are_told_from_folders(
+    policy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with torch.random.fork_rng():
         expected = torch.rand(3)
     state = torch.get_rng_state()
@@ -76,6 +78,13 @@ def test_shapes_are_told_from_folders(policy_folder: Path, tmp_path: Path) -> No
     assert shape_of(tmp_path, "policy") == shape
     assert shape_of(tmp_path / "nothing", "policy") is None
     (tmp_path / "manifest.json").unlink()
+    commit, cached = "0" * 40, tmp_path / "hub/models--someone--policy"
+    shutil.copytree(policy_folder, cached / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for module in ("huggingface_hub", "transformers.utils.hub"):
+        monkeypatch.setattr(f"{module}.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert shape_of("someone/policy", "policy", revision=commit) == shape
+    assert shape_of("someone/policy", "policy") is None
     (tmp_path / "config.json").write_text("{")
     assert shape_of(tmp_path, "policy") is None
 

@@ -38,7 +38,7 @@ def ran(output: str) -> list[str]:
     """The stages that DVC ran, from what it printed, but for inputs, which it always runs."""
     lines = [line for line in output.splitlines() if line.startswith("Running stage")]
     names = [line.split("'")[1] for line in lines]
-    return [name for name in names if not re.fullmatch(r"(.*:)?inputs(_hub@.*)?", name)]
+    return [name for name in names if not re.fullmatch(r"(.*:)?inputs(_\w+@.*)?", name)]
 
 
 def copy_project(folder: Path, *parts: str) -> None:

@@ -18,6 +18,7 @@ MAPPINGS = {
     "sample_hub": "hub_policies",
     "join": "answers",
     "audit": "audits",
+    "inputs_policies": "policies",
     "inputs_hub": "hub_policies",
 }
 PIPELINE = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
@@ -29,7 +30,11 @@ def entry(stage: str) -> dict[str, Any]:
     return found
 
 
-INPUTS = {out for name in ("inputs", "inputs_hub") for out in names(entry(name)["outs"])}
+INPUTS = {
+    out
+    for name in ("inputs", "inputs_policies", "inputs_hub")
+    for out in names(entry(name)["outs"])
+}
 
 
 def module(stage: str) -> Path:
@@ -46,7 +51,7 @@ def main_of(stage: str) -> tuple[ast.Module, ast.FunctionDef]:
 def test_stages_are_the_files() -> None:
     files = {path.stem for path in (ROOT / "stages/audits").glob("*.py")} - {"__init__"}
     assert files == {module(stage).stem for stage in STAGES}
-    assert files | {"sample_hub", "inputs_hub"} == set(STAGES)
+    assert files | {"sample_hub", "inputs_hub", "inputs_policies"} == set(STAGES)
 
 
 def test_every_mapping_makes_stages() -> None:
@@ -81,15 +86,16 @@ def test_paths_are_deps_and_outs(stage: str) -> None:
     used = set(re.findall(r'"(audit/[^"]+)"', text))
     if stage.startswith("inputs"):  # one module, with a name and without
         used = {path for path in used if ("{name}" in path) == (stage in MAPPINGS)}
-    used -= {"audit/inputs/hub/{name}.json"} if stage.startswith("sample") else set()  # a digest
+    if stage.startswith("sample"):
+        used -= {"audit/inputs/policies/{name}.json"}  # a digest
     if stage == "compare":
         used.add("audit/objectives.svg")  # beside the PNG
     # A source's own paths, as ${item.base} for source.base.
     own = {dep for dep in declared if dep.startswith("${item.")}
     assert {path.replace("{name}", "${key}") for path in used} == declared - own
     read = set(re.findall(r"Path\(source\.(\w+)\)", text))
-    if stage == "sample":
-        read |= {"base", "aligned"}  # which two_policies loads; those of sample_hub are no folders
+    if stage in ("sample", "inputs_policies"):
+        read |= {"base", "aligned"}  # which are loaded, or read; those of the hub are no folders
     assert {f"${{item.{name}}}" for name in read} == own
 
 
@@ -99,7 +105,7 @@ def test_what_dvc_does_not_see_is_a_dep_of_what_reads_it() -> None:
     }
     assert readers == {
         "audit/inputs/bodies.json": {"audit"},
-        "audit/inputs/hub/${key}.json": {"sample_hub"},
+        "audit/inputs/policies/${key}.json": {"sample", "sample_hub"},
         "audit/inputs/versions.json": {"sample", "sample_hub", "join", "audit"},
     }
 
@@ -124,7 +130,8 @@ def test_params_are_the_declared_ones(stage: str) -> None:
     if module(stage).stem == "sample":
         groups -= {"policies", "hub_policies"} - {MAPPINGS[stage]}
     if module(stage).stem == "inputs":
-        groups = {"hub_policies"} if stage in MAPPINGS else groups - {"hub_policies"}
+        groups -= {"policies", "hub_policies"}
+        groups = {MAPPINGS[stage]} if stage in MAPPINGS else groups
     (declared,) = entry(stage)["params"]
     keys = declared["audit/params.yaml"]
     mapping = MAPPINGS.get(stage)

@@ -88,9 +88,13 @@ def test_audits_see_another_library_body_and_commit(tmp_path: Path) -> None:
     commits = {f"{side}_revision": "0" * 40 for side in ("base", "aligned")}
     mine = {"base": "a/b", "aligned": "a/c", "prompts": "none.csv"} | commits
     params |= {"audits": {"x": {"pairs": "none.csv", "set": {"body": "body"}}}}
-    params |= {"hub_policies": {"mine": mine}}
-    (folder / "body").mkdir()
-    (folder / "body/config.json").write_text("{}")
+    local = {"base": "body", "aligned": "adapter", "prompts": "none.csv"}
+    params |= {"hub_policies": {"mine": mine}, "policies": {"local": local}}
+    for name in ("body", "beside", "adapter"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "config.json").write_text("{}")
+    adapter = folder / "adapter/adapter_config.json"
+    adapter.write_text('{"base_model_name_or_path": "../beside"}')
     stages = yaml.load(folder / "audit/dvc.yaml")["stages"]
     readers = {
         name: {
@@ -98,9 +102,14 @@ def test_audits_see_another_library_body_and_commit(tmp_path: Path) -> None:
             "deps": [f"inputs/{file}.json"],
             "outs": [name],
         }
-        for name, file in (("library", "versions"), ("body", "bodies"), ("hub", "hub/mine"))
+        for name, file in (
+            ("library", "versions"),
+            ("body", "bodies"),
+            ("hub", "policies/mine"),
+            ("local", "policies/local"),
+        )
     }
-    kept = {name: stages[name] for name in ("inputs", "inputs_hub")}
+    kept = {name: stages[name] for name in ("inputs", "inputs_hub", "inputs_policies")}
     yaml.dump({"stages": kept | readers}, folder / "audit/dvc.yaml")
 
     def reran(**variables: str) -> list[str]:
@@ -110,11 +119,13 @@ def test_audits_see_another_library_body_and_commit(tmp_path: Path) -> None:
 
     execute(folder, "git", "init", "-q")
     execute(folder, "dvc", "init", "-q")
-    assert reran() == ["body", "hub", "library"]
+    assert reran() == ["body", "hub", "library", "local"]
+    (folder / "beside/config.json").write_text('{"of": "the adapter"}')
+    assert reran() == ["local"]
     other = tmp_path / "other/torch-99.0.dist-info"
     other.mkdir(parents=True)
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 99.0\n")
     assert reran(PYTHONPATH=str(other.parent)) == ["library"]
     (folder / "body/config.json").write_text('{"a": 1}')
     mine["base_revision"] = "1" * 40
-    assert reran(PYTHONPATH=str(other.parent)) == ["body", "hub"]
+    assert reran(PYTHONPATH=str(other.parent)) == ["body", "hub", "local"]
