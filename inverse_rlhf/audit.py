@@ -289,6 +289,8 @@ def _take(lock: int, folder: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UserError(f"--out: another audit is at work in {folder}: name another one") from None
+    except OSError:  # NFS has no locks of folders
+        pass
 
 
 @contextlib.contextmanager

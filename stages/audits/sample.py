@@ -15,7 +15,8 @@ def main(params: AuditParams, name: str) -> list[str]:
     prompts = read_prompts_file(Path(source.prompts), source.prompt_column)
     seed, compute, pairs = params.seed, params.compute, params.pairs
     asked = Sampling(seed=seed, compute=compute, pairs=pairs, policies=source)
-    inputs = [source.prompts, f"audit/inputs/policies/{name}.json"]
+    digests = f"audit/inputs/policies/{name}.json"  # of the hub, and of adapters' bases
+    inputs = [source.prompts, source.base, source.aligned, digests]
     with unfinished("audits/sample", asked, inputs) as kept:
         found = sample_pairs_of(source, prompts, pairs, compute, seed=seed, unfinished=kept)
         facts = found.attrs["facts"]
