@@ -131,9 +131,10 @@ def test_irl_needs_no_true_reward_and_fits_new_runs_only(clone: Path) -> None:
 
 
 def test_queue_of_two_runs_what_changed_and_no_more(clone: Path) -> None:
-    changes = {"other": "irl.lr=8e-4", "cut": "evaluate.threshold=otsu"}
+    quick = ("-S", "irl.trainable=head", "-S", "irl.runs=1")
+    changes = {"other": ("-S", "irl.lr=8e-4", *quick), "cut": ("-S", "evaluate.threshold=otsu")}
     for name, change in changes.items():
-        execute(clone, "dvc", "exp", "run", "--queue", "--name", name, "-S", change)
+        execute(clone, "dvc", "exp", "run", "--queue", "--name", name, *change)
     execute(clone, "dvc", "queue", "start", "-j", "2")
     refs = clone / ".git/refs/exps"
     _wait(lambda: {"other", "cut"} <= {path.name for path in refs.rglob("*")}, seconds=900)
