@@ -35,6 +35,7 @@ from inverse_rlhf.stage import run_named
 
 def work(how):
     with processes.joined("cpu"):
+        processes.barrier()  # of one that goes before all are connected gloo has a word of its own
         if processes.rank() == 1 and how == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         if processes.rank() == 1:
