@@ -53,7 +53,7 @@ from inverse_rlhf.errors import UserError, one_line, say
 from inverse_rlhf.evaluation.audit_cautions import cautions, share_not_english
 from inverse_rlhf.evaluation.audit_tables import EXAMPLES, FOUND_OBJECTIVES, MARGINS
 from inverse_rlhf.evaluation.objectives import Measured, measure
-from inverse_rlhf.evaluation.pair_features import objective_values
+from inverse_rlhf.evaluation.pair_features import body_of, objective_values
 from inverse_rlhf.evaluation.verdict import strength, verdict
 from inverse_rlhf.files import atomic, digest_of, remove, tables_in, write_json
 from inverse_rlhf.models import processes
@@ -280,8 +280,11 @@ def _check_names(folder: Path) -> None:
 
 
 def _check_body(settings: AuditSettings) -> None:
+    """Refuse, before two models work in vain, a body that cannot be read after them."""
     body = Source("audit.body", settings.audit.body, settings.audit.body_revision)
     Digests(Path(os.devnull)).of(body, {})
+    if settings.audit.body is not None:
+        body_of(settings)
 
 
 def _take(lock: int, folder: Path) -> None:

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 # Stages import this module first: libraries read these when they are imported.
 os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+# What MKL's manual asks for, beside a fixed number of threads, for the same sums in every run.
+os.environ.setdefault("MKL_CBWR", "AUTO")
 
 from inverse_rlhf.errors import INTERRUPTED, one_line, say
 from inverse_rlhf.models import processes
@@ -96,7 +98,7 @@ def run_named(
     speaks; unless the work is `shared`, they are refused.
     """
     die_with_parent()
-    with one_line(), processes.one_voice():
+    with processes.ending_at_once(), one_line(), processes.one_voice():
         if not shared:
             processes.check_alone(getattr(sys.modules["__main__"].__spec__, "name", title))
         params = read()
@@ -124,6 +126,7 @@ def seed_everything(seed: int) -> None:
     from transformers import set_seed
 
     set_seed(seed)
+    torch.set_num_threads(torch.get_num_threads())  # else MKL takes fewer as it sees fit
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Filling it takes a tenth of the training time, and nothing here reads it.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -150,4 +153,4 @@ def die_with_parent() -> None:
 
 
 def _exit_on_signal(signum: int, frame: FrameType | None) -> None:
-    sys.exit(128 + signum)
+    sys.exit(processes.ENDED)

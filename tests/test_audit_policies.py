@@ -1,5 +1,6 @@
 """The audit of two policies by the command, and of hidden states beside the objectives."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -192,7 +193,11 @@ def test_the_base_of_an_adapter_is_known_wherever_it_lies(
     assert len(set(keys)) == 4
 
 
-def test_a_wrong_setting_of_the_audit_loses_no_completions(
+def no_space(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_an_audit_that_fails_loses_no_completions(
     policies: list[str], prompts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[int] = []
@@ -205,9 +210,9 @@ def test_a_wrong_setting_of_the_audit_loses_no_completions(
     monkeypatch.setattr(sampling, "_generate", counted)
     sides = ["--base", policies[0], "--aligned", policies[1], "--prompts", prompts]
     command = [*sides, "--out", str(tmp_path / "out"), *flags()]
-    (tmp_path / "no model").mkdir()
-    with pytest.raises(SystemExit) as ended:
-        main([*command, "--set", f"body={tmp_path / 'no model'}"])
+    with monkeypatch.context() as failing, pytest.raises(SystemExit) as ended:
+        failing.setattr("inverse_rlhf.audit.measure", no_space)
+        main(command)
     assert ended.value.code == 2
     batches = len(drawn)
     assert batches > 0
@@ -239,6 +244,10 @@ def test_what_can_be_told_before_is_refused_before_the_work(
             launched.setenv(name, "0")
         refused("an audit runs in one process")
     refused("audit.body: none does not exist", "--set", "body=none")
+    body = tmp_path / "body"
+    body.mkdir()
+    (body / "config.json").write_text("{}")
+    refused(f"audit.body: {body} has no .safetensors weights", "--set", f"body={body}")
     assert not (tmp_path / "out").exists()
     (tmp_path / "out/report.html").mkdir(parents=True)
     refused("report.html is a folder: move it away")

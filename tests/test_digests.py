@@ -1,5 +1,6 @@
 """What DVC does not see: a digest changes with what is read, and with nothing else."""
 
+import contextlib
 import json
 import os
 import time
@@ -141,6 +142,19 @@ def test_a_base_where_the_adapter_was_trained_is_not_taken_for_another() -> None
         json.dumps({"base_model_name_or_path": str(Path("models/base").absolute())})
     )
     assert "files" in of(str(adapter))["base"]
+
+
+def test_an_adapter_beside_a_configuration_is_not_its_own_base() -> None:
+    """A folder that is called as the model on the hub, and has that one's config.json."""
+    adapter = model("org/name")
+    settings = adapter / "adapter_config.json"
+    settings.write_text(json.dumps({"base_model_name_or_path": "org/name"}))
+    with pytest.raises(UserError, match="names itself"):
+        of(str(adapter))
+    elsewhere = Path("work")
+    elsewhere.mkdir()
+    with contextlib.chdir(elsewhere):
+        assert of(str(Path("../org/name")))["base"]["hub"] == "org/name"
 
 
 def test_a_revision_of_an_adapters_base_is_text() -> None:

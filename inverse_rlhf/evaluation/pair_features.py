@@ -1,7 +1,7 @@
 """The features of an audit's pairs: named objectives, n-grams, hidden states of a body."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,9 @@ from inverse_rlhf.audit_params import AuditSettings
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.features.objectives import Objectives
 from inverse_rlhf.features.text import NGrams
+
+if TYPE_CHECKING:
+    from inverse_rlhf.models.checkpoints import Model
 
 SIDES = ("base", "aligned")
 
@@ -67,6 +70,21 @@ def ngrams(pairs: pd.DataFrame, settings: AuditSettings) -> PairFeatures | None:
     return PairFeatures(aligned - base, vectorizer.names, np.ones(base.shape[1]))
 
 
+def body_of(settings: AuditSettings) -> "Model":
+    """The transformer that `audit.body` names.
+
+    Raises:
+        UserError: it cannot be loaded as one.
+    """
+    from inverse_rlhf.models.checkpoints import load  # loads torch
+
+    audit = settings.audit
+    assert audit.body is not None
+    return load(
+        "body", audit.body, settings.compute, key="audit.body", revision=audit.body_revision
+    )
+
+
 def hidden_states_of(
     pairs: pd.DataFrame, settings: AuditSettings
 ) -> tuple[PairFeatures, dict[str, Any]]:
@@ -78,14 +96,9 @@ def hidden_states_of(
         were longer than the body's context and cut there.
     """
     from inverse_rlhf.features.hidden_state import hidden_states  # loads torch
-    from inverse_rlhf.models.checkpoints import load
     from inverse_rlhf.models.reading import token_counts
 
-    audit = settings.audit
-    assert audit.body is not None
-    model = load(
-        "body", audit.body, settings.compute, key="audit.body", revision=audit.body_revision
-    )
+    audit, model = settings.audit, body_of(settings)
     texts = [text for side in SIDES for text in pairs[f"{side}_completion"]]
     distinct = list(dict.fromkeys(texts))
     counts = token_counts(distinct, model)

@@ -1,7 +1,9 @@
 """LoRA adapters: found in a folder or on the hub, and merged into the base model they name."""
 
+import contextlib
 import json
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -162,8 +164,7 @@ def merge(model: PreTrainedModel, adapter: Adapter, name: str) -> PreTrainedMode
     misfit = f"{name}: the adapter does not match its base model {adapter.base}: "
     adapter.config.inference_mode = True
     try:
-        with warnings.catch_warnings():  # peft calls by a name that transformers has replaced
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        with old_names():
             beside = PeftModel(model, adapter.config)
         found: Any = set_peft_model_state_dict(beside, adapter.weights)
     except KeyError as error:
@@ -192,6 +193,14 @@ def merge(model: PreTrainedModel, adapter: Adapter, name: str) -> PreTrainedMode
             "merge it yourself and name the merged folder"
         )
     return merged.requires_grad_(True).eval()
+
+
+@contextlib.contextmanager
+def old_names() -> Iterator[None]:
+    """TRL and peft call by names that transformers has replaced."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing", FutureWarning)
+        yield
 
 
 def merge_alike(beside: Any) -> PreTrainedModel | None:

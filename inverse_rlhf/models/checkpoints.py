@@ -28,7 +28,7 @@ from inverse_rlhf.models import processes
 from inverse_rlhf.models.adapters import TOKENIZER_FILES, Adapter, find_adapter, merge
 from inverse_rlhf.models.causal import check_causal
 from inverse_rlhf.models.manifest import followed, write_manifest
-from inverse_rlhf.models.places import is_local
+from inverse_rlhf.models.places import is_local, stays
 from inverse_rlhf.models.probes import PROBES, alike
 from inverse_rlhf.params import Compute, Source
 
@@ -341,9 +341,8 @@ def keep(model: Model, params: Source, folder: Path, *, key: str) -> None:
     Args:
         key: of the params group.
     """
-    source, trained = Path(params.source), params.source == "scratch"
-    if not trained and source.is_dir() and find_adapter_config_file(str(source)) is None:
-        write_manifest(source, folder, key=f"{key}.source")
+    if params.source != "scratch" and stays(params.source):
+        write_manifest(Path(params.source), folder, key=f"{key}.source")
     else:
         model.write(folder)
 

@@ -1,7 +1,6 @@
 """LoRA by peft: trained beside frozen weights, then merged into them, or kept alone."""
 
 import copy
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from inverse_rlhf.errors import UserError, first_line
 from inverse_rlhf.files import atomic
-from inverse_rlhf.models.adapters import WEIGHTS, merge_alike
+from inverse_rlhf.models.adapters import WEIGHTS, merge_alike, old_names
 
 
 def lora_config(module: PreTrainedModel, rank: int, *, task: str | None = None) -> LoraConfig:
@@ -36,8 +35,7 @@ def lora_config(module: PreTrainedModel, rank: int, *, task: str | None = None) 
 
 def beside(module: Any, config: LoraConfig) -> Any:
     """peft's model of a model with fresh adapters in it, whose other weights are frozen."""
-    with warnings.catch_warnings():  # peft calls by a name that transformers has replaced
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+    with old_names():
         return get_peft_model(module, config)
 
 

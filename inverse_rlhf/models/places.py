@@ -24,6 +24,13 @@ def is_local(name: str) -> bool:
     return name.startswith((".", "/", "~")) or name.count("/") > 1
 
 
+def stays(source: Path | str) -> bool:
+    """Whether a model that a param names is left where it is: a whole one in a folder, which a
+    manifest stands for; adapters are merged, and what is on the hub is copied.
+    """
+    return Path(source).is_dir() and not (Path(source) / ADAPTER).is_file()
+
+
 def base_of(folder: Path | str, name: str) -> Path | str | None:
     """The folder or the hub id of the model that an adapter in a folder is of.
 
@@ -68,10 +75,11 @@ def base_of(folder: Path | str, name: str) -> Path | str | None:
 
 
 def _from_above(folder: Path, base: str) -> list[Path]:
-    """Models that a name leads to from the folders that a folder is in."""
+    """Models that a name leads to from the folders that a folder is in, but itself."""
     if ".." in Path(base).parts:
         return []
-    paths = [above / base for above in folder.absolute().parents]
+    own, paths = folder.resolve(), [above / base for above in folder.absolute().parents]
+    paths = [path for path in paths if path.resolve() != own]
     files = ("config.json", MANIFEST)
     return [path for path in paths if any((path / file).is_file() for file in files)]
 

@@ -35,7 +35,7 @@ from inverse_rlhf.models.needs import (
     scratch_need,
     scratch_shape,
 )
-from inverse_rlhf.models.places import base_of, place_of
+from inverse_rlhf.models.places import place_of, stays
 from inverse_rlhf.models.reading import prompt_ids
 from inverse_rlhf.models.resumable import Checkpoints
 from inverse_rlhf.models.shapes import Shape, shape_of
@@ -83,9 +83,7 @@ def plan_model(
         # It is read with its own code, too; a policy also as the body of a reward, to try it.
         copies = 2 if group.trust_remote_code or kind == "policy" else 1
         if given is not None:
-            place = Path(group.source)
-            stays = place.is_dir() and base_of(place, group.source) is None
-            written = 0 if stays else 4 * given.parameters
+            written = 0 if stays(group.source) else 4 * given.parameters
             need_of_all: Need = {kind: copies * 4 * given.parameters}
             _reserve(stage, lambda _: need_of_all, params, {}, disk=written)
         return

@@ -28,6 +28,8 @@ Value = TypeVar("Value")
 _LONGEST_WAIT = timedelta(hours=12)
 _HEADSTART = 60  # seconds for the first process to say what all of them have found
 _OF_MPI = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+ENDED = 128 + signal.SIGTERM
+"""The exit code of a process that was told to end."""
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PARENT = os.getppid()  # it may end while models' libraries are imported, which takes seconds
 _FAILED = "inverse_rlhf/failed"
@@ -308,12 +310,29 @@ def one_voice() -> Iterator[None]:
     """Let one process alone tell of what ends all of them.
 
     The launcher ends the others. Where one has ended without a word, as when the system kills it
-    for memory, that is told.
+    for memory, that is told: by one that misses it, or that the launcher ends before it does.
 
     Raises:
         UserError: another process was lost.
         SystemExit: another one tells.
     """
+    try:
+        with _first_to_tell():
+            yield
+    except SystemExit as end:
+        if end.code != ENDED or not _joined():
+            raise
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if not _first_to_fail():
+            raise
+        raise UserError(
+            "the launcher has ended this process: it was ended itself, or another process was "
+            "lost: the system's log says whether it was killed, as for memory"
+        ) from None
+
+
+@contextlib.contextmanager
+def _first_to_tell() -> Iterator[None]:
     try:
         yield
     except (Exception, KeyboardInterrupt) as error:
@@ -332,8 +351,7 @@ def one_voice() -> Iterator[None]:
 
 def _first_to_fail() -> bool:
     """Whether nobody else tells. Before the processes have joined, all find the same."""
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is None or not distributed.is_initialized():
+    if not _joined():
         if not speaks():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             time.sleep(_HEADSTART)
@@ -344,3 +362,26 @@ def _first_to_fail() -> bool:
         return int(_get_default_store().add(_FAILED, 1)) == 1
     except RuntimeError:  # the first process kept it, and has ended
         return speaks()
+
+
+def _joined() -> bool:
+    """Whether this process is connected with others."""
+    distributed = sys.modules.get("torch.distributed")
+    return distributed is not None and distributed.is_initialized()
+
+
+@contextlib.contextmanager
+def ending_at_once() -> Iterator[None]:
+    """End a process that fails within it while it is connected with others, without more ado.
+
+    Python's orderly end would meet gloo's threads, which may wait for the others still, and abort
+    with a line of its own.
+    """
+    try:
+        yield
+    except SystemExit as end:
+        if not _joined():
+            raise
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code if isinstance(end.code, int) else 1)

@@ -1,11 +1,9 @@
 """RLHF with TRL: one function trains a policy on any reward."""
 
-import contextlib
 import csv
 import math
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from inverse_rlhf.data.tables import whole_texts
 from inverse_rlhf.errors import UserError
 from inverse_rlhf.files import atomic
 from inverse_rlhf.models import processes
+from inverse_rlhf.models.adapters import old_names
 from inverse_rlhf.models.blocks import train_top_blocks
 from inverse_rlhf.models.checkpoints import Model, device_of, frozen_dtype
 from inverse_rlhf.models.dropout import without_dropout
@@ -135,7 +134,7 @@ def train_on_reward(
     with or_none(checkpoints) as states, atomic(curve) as file:
         recorder = _Curve(file, params)
         trainers = TRAINERS[params.algorithm]
-        with _old_names():
+        with old_names():
             trainer = (trainers.fast if fast else trainers.plain)(
                 model=module,
                 reward_funcs=_reward_function(score, policy, params.reward_clip),
@@ -150,7 +149,7 @@ def train_on_reward(
         if fast and params.generation == "generate" and processes.count() > 1:
             torch.manual_seed(seed)  # TRL has seeded each otherwise; here they draw alike
         show_training(trainer)
-        with without_dropout(module), generation.drawing(module, fast=fast), _old_names():
+        with without_dropout(module), generation.drawing(module, fast=fast), old_names():
             before = _train(trainer, recorder)
         if processes.spread():
             _collect(trainer, module)
@@ -195,14 +194,6 @@ def _train(trainer: Any, recorder: "_Curve") -> float:
         raise UserError(
             f"policy training diverged after step {recorder.last.get('step', 0)}: {error}; {_HINT}"
         ) from None
-
-
-@contextlib.contextmanager
-def _old_names() -> Iterator[None]:
-    """TRL and peft call by names that transformers has replaced."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing", FutureWarning)
-        yield
 
 
 def _collect(trainer: Any, module: Any) -> None:

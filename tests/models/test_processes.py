@@ -35,6 +35,7 @@ from inverse_rlhf.stage import run_named
 
 def work(how):
     with processes.joined("cpu"):
+        processes.barrier()  # none is still about to connect
         if processes.rank() == 1 and how == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         if processes.rank() == 1:
@@ -64,10 +65,8 @@ def _launch(folder: Path, how: str) -> subprocess.CompletedProcess[str]:
 
 
 def _own(stderr: str) -> str:
-    """What the processes said, without what torchrun adds where they fail, and gloo where one is
-    killed before all are connected.
-    """
-    return re.split(r"(?m)^[WE]\d{4} |^Traceback", re.sub(r"(?m)^\[E\d{4} .*\n", "", stderr))[0]
+    """What the processes said, without what torchrun adds where they fail."""
+    return re.split(r"(?m)^[WE]\d{4} |^Traceback", stderr)[0]
 
 
 @pytest.mark.parametrize(
@@ -82,15 +81,18 @@ def _own(stderr: str) -> str:
         (
             "killed",
             "toy: started\n",
-            "error: another process of the stage has ended without a word: the system's log says "
-            "whether it was killed, as for memory\n",
+            # By whether the other one misses it before the launcher ends that one, too.
+            r"error: (another process of the stage has ended without a word"
+            r"|the launcher has ended this process: it was ended itself, or another process was "
+            r"lost): the system's log says whether it was killed, as for memory\n",
         ),
     ],
 )
 def test_one_process_speaks_and_all_end(tmp_path: Path, how: str, said: str, told: str) -> None:
     result = _launch(tmp_path, how)
     assert result.returncode != 0
-    assert (result.stdout, _own(result.stderr)) == (said, told)
+    assert result.stdout == said
+    assert re.fullmatch(told, _own(result.stderr))
 
 
 LAUNCHED = {
