@@ -210,9 +210,10 @@ def test_an_audit_that_fails_loses_no_completions(
     monkeypatch.setattr(sampling, "_generate", counted)
     sides = ["--base", policies[0], "--aligned", policies[1], "--prompts", prompts]
     command = [*sides, "--out", str(tmp_path / "out"), *flags()]
-    with monkeypatch.context() as failing, pytest.raises(SystemExit) as ended:
+    with monkeypatch.context() as failing:
         failing.setattr("inverse_rlhf.audit.measure", no_space)
-        main(command)
+        with pytest.raises(SystemExit) as ended:
+            main(command)
     assert ended.value.code == 2
     batches = len(drawn)
     assert batches > 0
