@@ -153,7 +153,8 @@ def parted(one: Cell, other: Cell) -> tuple[str, str, str] | None:
         if end == 0:
             raise UnreadableError(
                 f"is {shown(one)}, which shares no first word with its counterpart {shown(other)}, "
-                "so there is no prompt in them: set columns.prompt if a column has it"
+                "so there is no prompt in them: set columns.prompt (--column prompt=NAME) if a "
+                "column has it"
             )
     return one[:end], one[end:], other[end:]
 

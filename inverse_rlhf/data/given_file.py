@@ -28,6 +28,11 @@ SPLITS = ("irl", "valid", "test")
 Value = TypeVar("Value")
 
 
+def setting(role: str) -> str:
+    """What names the column of a role: a param, or an option of the command."""
+    return f"columns.{role} (--column {role}=NAME)"
+
+
 @dataclass(frozen=True)
 class GivenFile:
     """A table, where it is from, and what its user says of it.
@@ -74,7 +79,7 @@ class GivenFile:
         # Two roles have one column only where the user says so.
         found = [n for n in names if n in self.frame and n not in self.columns.values()]
         if len(found) > 1:
-            self.fail(f"has the columns {named(found)}: set columns.{role} to the one that counts")
+            self.fail(f"has the columns {named(found)}: set {setting(role)} to the one that counts")
         return found[0] if found else None
 
     def need(self, role: str, names: Sequence[str], what: str) -> str:
@@ -83,7 +88,7 @@ class GivenFile:
         if found is None:
             self.fail(
                 f"has no column of {what} ({', '.join(names)}); its columns are "
-                f"{named(self.frame)}: set columns.{role} to the one that is meant"
+                f"{named(self.frame)}: set {setting(role)} to the one that is meant"
             )
         return found
 

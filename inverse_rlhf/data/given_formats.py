@@ -40,6 +40,7 @@ from inverse_rlhf.data.given_file import (
     is_samples,
     number,
     samples_as_answers,
+    setting,
 )
 from inverse_rlhf.data.read_file import named, shown
 from inverse_rlhf.errors import UserError
@@ -75,12 +76,13 @@ def from_one_file(file: GivenFile) -> pd.DataFrame:
     if None in found.values() and (is_samples(file) or any(n in file.frame for n in _ANSWER)):
         file.fail(
             f"has one model's answers (its columns are {named(file.frame)}): name two files, the "
-            "base model's first, or set columns.base and columns.aligned"
+            f"base model's first, or set {setting('base')} and {setting('aligned')}"
         )
     base, aligned = (file.need(s, _ANSWERS[s], f"the {s} model's answers") for s in _SIDES)
     if base == aligned:
         file.fail(
-            f"has both models' answers in one column, {base!r}: set columns.base and .aligned"
+            f"has both models' answers in one column, {base!r}: set {setting('base')} and "
+            f"{setting('aligned')}"
         )
     prompt = file.find("prompt", _PROMPT)
     scores = {f"{s}_score": file.find(f"{s}_score", _SCORES[s]) for s in _SIDES}
@@ -124,7 +126,8 @@ def _check_input(file: GivenFile, prompt: str) -> None:
         if not is_null(cell) and not (isinstance(cell, str) and not cell.strip()):
             file.fail(
                 f"has the column 'input' beside 'instruction', and it is not empty (row {row} is "
-                f"{shown(cell)}): join them into a column 'prompt', or set columns.prompt"
+                f"{shown(cell)}): join them into a column 'prompt', or set "
+                f"{setting('prompt')}"
             )
 
 

@@ -133,7 +133,10 @@ def _order(test: dict[str, Row], low: str) -> list[str]:
             f"its values are at a STARC distance of {_ends(row)} from the true ones, where 0 is "
             "the same reward and 0.707 an unrelated one"
         )
-    within = [f"{row['value']:.2f} among {_kinds(low)[key]}" for key, row in _within(test).items()]
+    within = [
+        f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f}) among {_kinds(low)[key]}"
+        for key, row in _within(test).items()
+    ]
     if within:
         said.append(f"the rank correlation is {' and '.join(within)}")
     return said
@@ -227,6 +230,11 @@ _NAMES = {"roc_auc": "The ROC-AUC", "discrimination": "The share of pairs told a
 
 
 def _reaches(control: str, reach: float) -> str:
+    if control == "random_head":
+        return (
+            f"half of all {CONTROLS[control]}, each turned to its better side, reach "
+            f"{_number(reach)} at the most"
+        )
     return f"the best of them, {CONTROLS[control]}, reaches {_number(reach)}"
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from inverse_rlhf.evaluation.pair_features import SIDES
-from inverse_rlhf.evaluation.verdict import AGREED, MORE, is_no_chance
+from inverse_rlhf.evaluation.verdict import AGREED, MORE, beyond_names, is_no_chance
 from inverse_rlhf.features.objectives import OBJECTIVES
 from inverse_rlhf.irl.found import L2_GRID
 
@@ -53,6 +53,12 @@ def cautions(report: dict[str, Any]) -> list[str]:
 
 def _of_pairs(counts: dict[str, Any]) -> list[str]:
     lines, every = [], counts["all"]
+    apart, prompts = counts.get("left_out_prompts", 0), counts["prompts"]
+    if apart >= LARGE * (apart + prompts):
+        lines.append(
+            f"{apart} of {apart + prompts} prompts are in one of the two files alone, and were "
+            "left out: look whether the files answer the same prompts."
+        )
     if counts["test"] < FEW:
         lines.append(
             f"Only {counts['test']} pairs are held out: intervals are wide, and a small difference "
@@ -87,7 +93,7 @@ def _of_rewards(report: dict[str, Any]) -> list[str]:
     own = told["objectives"]["value"]
     lines = [
         f"{_OTHERS[name]} tell {row['value']:.0%} of the pairs apart, the objectives {own:.0%}: "
-        "the sides differ in something that no objective names."
+        f"{beyond_names(name, told['objectives'])}."
         for name, row in told.items()
         if name in _OTHERS and row["value"] > own + MORE and is_no_chance(row)
     ]

@@ -115,7 +115,7 @@ def _nothing_since(report: dict[str, Any]) -> list[str]:
         why.append("The sides differ by many objectives at once, none of which stands out.")
     elif name := _teller(told):
         share = f"{_WORDS[name]} tell {_share(told[name])}"
-        why.append(f"{share[0].upper()}{share[1:]}: what differs has no name among the objectives.")
+        why.append(f"{share[0].upper()}{share[1:]}: {beyond_names(name, told['objectives'])}.")
     elif more := _more_pairs(told["objectives"]):
         why.append(f"{more[2:].capitalize()}.")
     return why
@@ -198,7 +198,7 @@ def _told_apart(report: dict[str, Any]) -> str:
         if name := _teller(told):
             return (
                 f"By themselves {chance}; {_WORDS[name]} tell {_share(told[name])}: "
-                "the sides differ in something that no objective names."
+                f"{beyond_names(name, own)}."
             )
         return f"In all, {chance}."
     if own["value"] < PARTLY:
@@ -223,7 +223,8 @@ def _beside_words(report: dict[str, Any]) -> list[str]:
         if name == "objectives":
             continue
         if row["value"] > own + MORE:
-            lines.append(f"{share}: not all that differs is named.")
+            few = ", or so few pairs do not say it" if _unfitted(name, told["objectives"]) else ""
+            lines.append(f"{share}: not all that differs is named{few}.")
         elif name == "ngram":
             lines.append(f"{share}, {'no more' if row['value'] <= own else 'about as much'}.")
     return lines
@@ -250,6 +251,25 @@ def _teller(told: dict[str, dict[str, float]]) -> str | None:
     return max(other, key=lambda key: other[key]["value"], default=None)
 
 
+def beyond_names(name: str, own: dict[str, float]) -> str:
+    """What follows where another reader tells more pairs apart than the objectives.
+
+    Args:
+        name: of that reader.
+        own: the objectives' share.
+    """
+    if _unfitted(name, own):
+        return "the sides differ, but so few pairs do not say in what"
+    return "the sides differ in something that no objective names"
+
+
+def _unfitted(name: str, own: dict[str, float]) -> bool:
+    """Whether a reader may tell more for the one reason that it needs no pairs to be fitted to, as
+    the others do, and these are few.
+    """
+    return name == "log_ratio" and _is_wide(own)
+
+
 def is_no_chance(row: dict[str, float]) -> bool:
     """Whether a share is three standard errors beyond one half: of several readers of sides that
     are alike, one exceeds two too often.
@@ -266,8 +286,11 @@ def _ends(row: dict[str, float]) -> str:
 
 
 def _more_pairs(row: dict[str, float]) -> str:
-    wide = row["high"] - row["low"] > 0.1
-    return "; so few pairs would not show a small difference" if wide else ""
+    return "; so few pairs would not show a small difference" if _is_wide(row) else ""
+
+
+def _is_wide(row: dict[str, float]) -> bool:
+    return row["high"] - row["low"] > 0.1
 
 
 _WORDS = {

@@ -29,15 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; bad input is one line and exit code 2."""
     options = _parser().parse_args(arguments)
     os.environ |= {"HF_HUB_OFFLINE": "1"}  # libraries read it when they are imported
-    with one_line():
+    with one_line(), contextlib.suppress(KeyboardInterrupt):
         from inverse_rlhf.explore.server import Explorer  # late: it takes a while
 
         with Explorer(options.port) as server, _subject(options.folder) as subject:
             server.show(subject)
-            with contextlib.suppress(KeyboardInterrupt):
-                say(f"explore: {server.address} (Ctrl-C ends it)")
-                server.serve_forever()
-        say("explore: ended")
+            say(f"explore: {server.address} (Ctrl-C ends it)")
+            server.serve_forever()
+    say("explore: ended")
 
 
 @contextlib.contextmanager
@@ -79,3 +78,4 @@ def _port(text: str) -> int:
 
 if __name__ == "__main__":
     main()
+    os._exit(0)  # Python's own end may meet a thread that still reads a text, and abort

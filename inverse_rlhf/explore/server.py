@@ -53,6 +53,7 @@ class Explorer(ThreadingHTTPServer):
     """
 
     daemon_threads = True  # Ctrl-C does not wait for an answer
+    request_queue_size = 64
 
     def __init__(self, port: int) -> None:
         self._lock = threading.Lock()  # the models answer one question at a time

@@ -95,7 +95,7 @@ def _slices(report: dict[str, Any]) -> list[str]:
     lines = [
         "## By category",
         "",
-        words.SLICES,
+        words.slices(report),
         "",
         "| category | pairs | told apart | found |",
         "|---|---|---|---|",

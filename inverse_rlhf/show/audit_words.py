@@ -20,7 +20,6 @@ WEIGHT = (
 )
 MINOR = "Minor: below a third of the largest, as side effects of training often are."
 EXPLAINED = "R²: the share of another reward's squared margins that the objectives give."
-SLICES = "Each fitted by itself, at the level over the number of categories."
 EXAMPLES = "Test pairs told apart by one objective more than by others."
 NO_CAUTIONS = "None of what this report checks for."
 ENGLISH = (
@@ -63,6 +62,18 @@ def told_rule(report: dict[str, Any]) -> str:
     return (
         f"Share of the {report['pairs']['test']} pairs of test prompts in which the aligned "
         "completion has the higher reward; one half is chance."
+    )
+
+
+def slices(report: dict[str, Any]) -> str:
+    """How the audits of categories were made."""
+    inside, every = sum(row["pairs"] for row in report["slices"].values()), report["pairs"]["all"]
+    others = (
+        f" They hold {inside} of {every} pairs: the others are of none, or of a category with too "
+        "few (audit.slice_pairs)."
+    )
+    return "Each fitted by itself, at the level over the number of categories." + (
+        others if inside < every else ""
     )
 
 

@@ -50,13 +50,14 @@ FIGURES = {
     ),
     "reward_scatter": Caption(
         "Recovered against true reward",
-        "A point is a test completion; lines are the cuts below which a text is called {low}.",
+        "A point is a test completion; lines are the cuts below which a text is called {low}. Of "
+        "the exported run.",
         "34rem",
     ),
     "within_class": Caption(
         "Recovered against true reward within each kind of text",
         "Whether the recovered reward ranks texts of one label by the true reward, too. Of the "
-        "exported run; other figures are medians of all.",
+        "exported run.",
         "100%",
     ),
     "weights": Caption(
@@ -76,7 +77,8 @@ FIGURES = {
     ),
     "confusion": Caption(
         "Labels by the two rewards",
-        "Test completions by the label of the true and of the recovered reward.",
+        "Test completions by the label of the true and of the recovered reward. Of the exported "
+        "run.",
         "30rem",
     ),
     "margins": Caption(

@@ -359,7 +359,11 @@ BAD: list[tuple[list[Rows], dict[str, str], str]] = [
         {},
         r"no column of prompts \(prompt, instruction\); its col",
     ),
-    ([[{"text": "b"}]], {}, "no column of the base model's answers .*: set columns.base to"),
+    (
+        [[{"text": "b"}]],
+        {},
+        r"the base model's answers .*: set columns.base \(--column base=NAME\)",
+    ),
     ([TWO], {}, "has one model's answers .*: name two files, the base model's first"),
     ([[sample("p", "b")]], {}, "has one model's answers"),
     ([[pair(instruction="q")]], {}, "the columns 'prompt', 'instruction': set columns.prompt"),

@@ -71,7 +71,9 @@ def test_the_sentence_says_both_what_is_told_apart_and_how_far_the_order_agrees(
     )
     assert "ROC-AUC 0.950" in found.sentence
     assert "STARC distance of 0.160 (0.150 to 0.170)" in found.sentence
-    assert "0.36 among toxic texts and 0.45 among other texts" in found.sentence
+    assert "0.36 (0.20 to 0.40) among toxic texts and 0.45 (0.40 to 0.50) among other texts" in (
+        found.sentence
+    )
     assert found.sentence.count(". ") == 0
 
 

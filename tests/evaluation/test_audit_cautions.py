@@ -22,7 +22,8 @@ def report(**changed: Any) -> dict[str, Any]:
     """An audit without a blemish, but for what is changed: keys of its pairs, or others."""
     made: dict[str, Any] = {
         "pairs": {"all": 400, "test": 100, "same": 19, "empty_base": 19, "empty_aligned": 0}
-        | {"both_ways": 0, "twice": 0, "not_english": 0.19},
+        | {"both_ways": 0, "twice": 0, "not_english": 0.19}
+        | {"prompts": 400, "left_out_prompts": 21},
         "discrimination": {"objectives": told(0.8), "ngram": told(0.82)},
         "controls": {"length": {"value": 0.7, "longer": True}},
         "explained": {"ngram": {"r2": 0.5}},
@@ -44,6 +45,7 @@ def test_a_clean_audit_has_none() -> None:
         ({"test": 99}, "Only 99 pairs are held out"),
         ({"both_ways": 2}, "2 of the pairs are there the other way round, too"),
         ({"twice": 1}, "1 of the pairs repeat another"),
+        ({"left_out_prompts": 22}, "22 of 422 prompts are in one of the two files alone"),
         ({"same": 20}, "Both sides wrote the same in 20 of 400 pairs"),
         ({"empty_aligned": 20}, "Empty completions: 19 of the base, 20 of the aligned side"),
         ({"not_english": 0.2}, "20% of the completions have few English function words"),

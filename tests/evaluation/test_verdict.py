@@ -144,10 +144,24 @@ def test_what_cannot_be_told_from_it_is_named() -> None:
 
 
 def test_others_that_tell_more() -> None:
-    text = verdict(report(TOLD, ngram=(0.78, 0.6, 0.8), log_ratio=(0.95, 0.9, 1.0)))
+    told = (0.75, 0.71, 0.79)
+    text = verdict(report(told, ngram=(0.78, 0.6, 0.8), log_ratio=(0.95, 0.9, 1.0)))
     assert "N-grams tell 78%: not all that differs is named." in text
     assert "The policies' own log-ratios tell 95%: not all that differs is named." in text
     assert "no more" not in text
+
+
+def test_what_is_fitted_to_nothing_tells_more_of_few_pairs() -> None:
+    """Of readers that are fitted to pairs, too, few pairs are no reason."""
+    tells: dict[str, Told] = {"log_ratio": (0.93, 0.85, 1.0)}
+    text = verdict(report((0.75, 0.6, 0.9), **tells))
+    line = "own log-ratios tell 93%: not all that differs is named, or so few pairs do not say it."
+    assert text.endswith(line)
+    few, many = (0.6, 0.45, 0.75), (0.5, 0.46, 0.54)
+    assert "the sides differ, but so few pairs do not say in what." in verdict(report(few, **tells))
+    assert "that no objective names" in verdict(report(many, **tells))
+    assert "that no objective names" in verdict(report(few, ngram=tells["log_ratio"]))
+    assert strength(measured(few, found={}, **tells))["why"][1].endswith("do not say in what.")
 
 
 def test_others_that_tell_no_more() -> None:
@@ -253,7 +267,9 @@ def test_nothing_and_why() -> None:
     ]
     assert "none of which stands out" in strength(measured(found={}))["why"][1]
     others = strength(measured(CHANCE, found={}, ngram=(0.62, 0.55, 0.69)))
-    assert others["why"][1].startswith("N-grams tell 62% (95 % 55% to 69%): what differs has no")
+    assert others["why"][1].startswith(
+        "N-grams tell 62% (95 % 55% to 69%): the sides differ in something that no objective names."
+    )
     few = strength(measured((0.5, 0.4, 0.6), found={}))
     assert few["why"][1] == "So few pairs would not show a small difference."
 

@@ -112,7 +112,7 @@ def test_credits_have_a_cue_besides_colour() -> None:
     html = rendered("{{ page.credited(text) }}", text=text)
     assert '<span class="w up s4" title="+2.00">good</span>' in html
     assert '<span class="w down s2" title="\N{MINUS SIGN}0.60">bad</span>' in html
-    assert "Raises: good +2.00. Lowers: bad \N{MINUS SIGN}0.60." in html
+    assert "Raises: <bdi>good</bdi> +2.00. Lowers: <bdi>bad</bdi> \N{MINUS SIGN}0.60." in html
     css = str(page._inlined("page.css"))
     assert "underline solid" in css
     assert "underline wavy" in css
