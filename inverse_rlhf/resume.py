@@ -11,6 +11,7 @@ import functools
 import hashlib
 import inspect
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -91,7 +92,8 @@ def stage_key(stage: str, params: Group, inputs: Sequence[str]) -> str:
     if (own := _ROOT / "stages" / f"{stage}.py").is_file():  # not of the one command
         code[f"stages/{stage}.py"] = own
     cards = [torch.cuda.get_device_name(card) for card in range(torch.cuda.device_count())]
-    machine = (versions(), torch.get_num_threads(), cards, processes.engine())
+    sums = os.environ.get("MKL_CBWR")  # see `stage`
+    machine = (versions(), torch.get_num_threads(), sums, cards, processes.engine())
     given = {name: path for source in inputs for name, path in _files(Path(source)).items()}
     return digest(repr((settings, machine)), files=code | given)
 

@@ -38,8 +38,10 @@ def _in_one_line(kind: type[BaseException], *error: Any) -> None:
         sys.__excepthook__(kind, *error)
 
 
-if getattr(sys.modules["__main__"].__spec__, "name", "").startswith("stages."):
+_program = getattr(sys.modules["__main__"].__spec__, "name", "") or Path(sys.argv[0]).name
+if _program.startswith(("stages.", "inverse_rlhf.audit", "inverse-rlhf")):
     sys.excepthook = _in_one_line  # for Ctrl-C in these seconds
+if _program.startswith("stages."):
     gc.disable()  # a sixth of these seconds: what is imported is no garbage
 
 Main = Callable[[Any], list[str]]

@@ -57,14 +57,16 @@ def base_of(folder: Path | str, name: str) -> Path | str | None:
         raise UserError(
             f"{name} names itself as its base model: {set_it} the model that it was trained from"
         )
-    above = {path.resolve(): path for path in _from_above(folder, base)}
-    if len(found := list((above | places).values())) > 1:
+    above = _from_above(folder, base)
+    if above and places and above.resolve() not in places:
+        places = {above.resolve(): above} | places
+    if len(found := list(places.values())) > 1:
         raise UserError(
             f"{name}: its base model {base} is {found[0]} or {found[1]}: {set_it} the absolute path"
         )
     if above and not places:
         raise UserError(
-            f"{name}: its base model {base} is no folder here, but {found[0]} is one: {set_it} the "
+            f"{name}: its base model {base} is no folder here, but {above} is one: {set_it} the "
             "absolute path, or work where it was trained"
         )
     if not places and is_local(base):
@@ -74,14 +76,18 @@ def base_of(folder: Path | str, name: str) -> Path | str | None:
     return next(iter(places.values()), base)
 
 
-def _from_above(folder: Path, base: str) -> list[Path]:
-    """Models that a name leads to from the folders that a folder is in, but itself."""
+def _from_above(folder: Path, base: str) -> Path | None:
+    """The model that a name leads to from the nearest of the folders that a folder is in, itself
+    left out: it was trained there, if it was trained in one of them.
+    """
     if ".." in Path(base).parts:
-        return []
-    own, paths = folder.resolve(), [above / base for above in folder.absolute().parents]
-    paths = [path for path in paths if path.resolve() != own]
+        return None
     files = ("config.json", MANIFEST)
-    return [path for path in paths if any((path / file).is_file() for file in files)]
+    for above in folder.absolute().parents:
+        path = above / base
+        if any((path / file).is_file() for file in files) and path.resolve() != folder.resolve():
+            return path
+    return None
 
 
 def base_revision(folder: Path | str, name: str) -> str | None:

@@ -6,6 +6,7 @@ Reckoned from the models' shapes, the lengths of the texts and the settings, see
 the device has shown a moment before: it is said alone, and no result knows of it.
 """
 
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -51,6 +52,11 @@ _OF_A_WORD = 2  # tokens, of a tokenizer that knows a thousand; more know longer
 OF_A_WORD_IN_THE_MEAN = 1.25
 """Tokens of the generated comments' words; human ones have more."""
 _SLOWEST = 1e9  # operations a second: of any device that is in use
+_OUTPUTS = {
+    "generate_pairs": ("data",),
+    "maxmargin_irl": ("data", "models"),
+    "evaluate": ("data",),
+}
 Asked = SimpleNamespace
 """Groups of params by their names, as a stage's class of params has them."""
 
@@ -312,6 +318,7 @@ def _reserve(
         UserError: it needs more than is free, by more than the figures may be off; the settings
             that help are named.
     """
+    _check_folders(stage)
     device, found = device_of(params.compute), need(params)
     free, free_disk = memory.free_memory(device), shutil.disk_usage(Path()).free
     if device.type == "cpu":
@@ -342,6 +349,21 @@ def _reserve(
             f"{_advice(need, params, total / 2, options)}"
         )
     )
+
+
+def _check_folders(stage: str) -> None:
+    for name in written_by(stage):
+        place = Path(name) if Path(name).exists() else Path()
+        if not os.access(place, os.W_OK):
+            raise UserError(
+                f"{stage}: nothing can be written to {place.absolute()}: change its permissions, "
+                "or work on another disk"
+            )
+
+
+def written_by(stage: str) -> tuple[str, ...]:
+    """The folders of a stage's outputs."""
+    return ("metrics", *_OUTPUTS.get(stage, ("models",)))
 
 
 def _time(

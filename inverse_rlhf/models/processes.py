@@ -326,8 +326,9 @@ def one_voice() -> Iterator[None]:
         if not _first_to_fail():
             raise
         raise UserError(
-            "the launcher has ended this process: it was ended itself, or another process was "
-            "lost: the system's log says whether it was killed, as for memory"
+            "ended by a signal, as the launcher sends it where it is ended or a process was lost "
+            "(the system's log says whether one was killed, as for memory): what was finished is "
+            "kept, run it again to go on"
         ) from None
 
 
@@ -356,6 +357,8 @@ def _first_to_fail() -> bool:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             time.sleep(_HEADSTART)
         return True
+    if os.getppid() != _PARENT:  # the launcher, which keeps the store, has ended
+        return speaks()
     from torch.distributed.distributed_c10d import _get_default_store
 
     try:

@@ -78,6 +78,14 @@ class Resumable(Trainer if TYPE_CHECKING else object):  # type: ignore[misc]
             trained = {name: value.detach().contiguous() for name, value in self._trained().items()}
             save_file(trained, folder / _WEIGHTS)
 
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """The trainer's method; what fails here says where."""
+        try:
+            super()._save_checkpoint(*args, **kwargs)
+        except Exception as error:
+            error.add_note(str(self.args.output_dir))
+            raise
+
     @torch.no_grad()
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """The trainer's method."""
