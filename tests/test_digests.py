@@ -157,6 +157,18 @@ def test_an_adapter_beside_a_configuration_is_not_its_own_base() -> None:
         assert of(str(Path("../org/name")))["base"]["hub"] == "org/name"
 
 
+def test_a_project_within_another_has_its_own_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As DVC's experiments are, in folders below the project."""
+    model("models/base")
+    model("tmp/exp/models/base")
+    settings = model("tmp/exp/models/rlhf") / "adapter_config.json"
+    settings.write_text(json.dumps({"base_model_name_or_path": "models/base"}))
+    with pytest.raises(UserError, match=r"models/base is \S+/tmp/exp/models/base or models/base:"):
+        of("tmp/exp/models/rlhf")
+    monkeypatch.chdir("tmp/exp")
+    assert "files" in of("models/rlhf")["base"]
+
+
 def test_a_revision_of_an_adapters_base_is_text() -> None:
     adapter_of("org/name")
     settings = Path("adapter/adapter_config.json")

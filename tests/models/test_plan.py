@@ -322,6 +322,17 @@ def test_a_policy_too_large_for_the_machine_is_refused_before_training(
     assert not (tmp_path / "metrics").exists()
 
 
+def test_folders_that_cannot_be_written_to_are_refused_before_the_work(
+    params: Params, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "models").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plan.os, "access", lambda place, _: place != Path("models"))
+    with pytest.raises(UserError, match=r"^rlhf_train: nothing can be written to \S+/models: "):
+        plan._reserve("rlhf_train", lambda _: {"policy": 1.0}, params, {})
+    plan._reserve("generate_pairs", lambda _: {"policy": 1.0}, params, {})
+
+
 def test_free_memory_of_control_groups(tmp_path: Path) -> None:
     own, group = tmp_path / "own", tmp_path / "job/step"
     own.write_text("0::/job/step\n")

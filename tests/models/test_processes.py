@@ -4,6 +4,7 @@ the pipeline.
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -82,9 +83,8 @@ def _own(stderr: str) -> str:
             "killed",
             "toy: started\n",
             # By whether the other one misses it before the launcher ends that one, too.
-            r"error: (another process of the stage has ended without a word"
-            r"|the launcher has ended this process: it was ended itself, or another process was "
-            r"lost): the system's log says whether it was killed, as for memory\n",
+            r"error: (another process of the stage has ended without a word: .*|ended by a signal, "
+            r"as the launcher sends it where it is ended or a process was lost .*)\n",
         ),
     ],
 )
@@ -198,6 +198,21 @@ def test_weights_are_not_spread_over_cpus(monkeypatch: pytest.MonkeyPatch, engin
         processes.joined("cpu"),
     ):
         pass
+
+
+@pytest.mark.parametrize(("rank", "told"), [("0", "ended by a signal"), ("1", None)])
+def test_of_a_launcher_that_has_ended_the_first_tells(
+    monkeypatch: pytest.MonkeyPatch, two: None, rank: str, told: str | None
+) -> None:
+    """Its store, which knows whether another one tells, has ended with it."""
+    monkeypatch.setattr(processes, "_joined", lambda: True)
+    monkeypatch.setattr(processes, "_PARENT", -1)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setenv("RANK", rank)
+    with pytest.raises((UserError, SystemExit)) as ended, processes.one_voice():
+        raise SystemExit(processes.ENDED)
+    assert isinstance(ended.value, UserError) == (told is not None)
+    assert (told or "143") in str(ended.value)
 
 
 @pytest.mark.usefixtures("second")

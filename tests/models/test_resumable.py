@@ -1,5 +1,6 @@
 """A training that was stopped and goes on ends as one that was not, to the byte."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from transformers import Trainer
 from inverse_rlhf.models.checkpoints import Model, load
 from inverse_rlhf.models.resumable import Checkpoints
 from inverse_rlhf.models.scratch import train_classifier, train_policy
-from inverse_rlhf.params import Compute, Params
+from inverse_rlhf.params import Compute, Params, Rlhf
 from inverse_rlhf.policies.training import Score, train_on_reward
 from tests.policies.conftest import lengths, prompts, small
 
@@ -160,3 +161,31 @@ def test_a_checkpoint_that_is_not_whole_is_none(
     steps.append(0)
     train(30)
     assert steps == [4, 0, 0, 0, 4]
+
+
+def test_a_checkpoint_that_fails_says_where(
+    policy: Model,
+    prompts: pd.DataFrame,
+    lengths: Score,
+    small: Rlhf,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And not the curve's file, which is open beside it."""
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Trainer, "_save_checkpoint", full)
+    states = Checkpoints(tmp_path / "kept", 2)
+    with pytest.raises(OSError, match="No space") as failed:
+        train_on_reward(
+            prompts,
+            policy,
+            lengths,
+            small,
+            seed=0,
+            curve=tmp_path / "curve.csv",
+            checkpoints=states,
+        )
+    assert failed.value.__notes__[0] == str(tmp_path / "kept")

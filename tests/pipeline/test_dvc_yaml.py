@@ -15,6 +15,7 @@ from dvc.repo import Repo
 from dvc_data.hashfile.meta import Meta
 from ruamel.yaml import YAML
 
+from inverse_rlhf.models.plan import written_by
 from inverse_rlhf.params import Group, Launch, Params
 from tests.pipeline.closures import PACKAGES, ROOT, TEMPLATES, closure, names
 
@@ -100,6 +101,14 @@ def test_paths_are_deps_and_outs(stage: str) -> None:
     plain = used - {path for path in used if "{" in path}
     matched = {p for p in declared for pattern in patterns if Path(p).match(pattern)}
     assert plain | matched == declared
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_plans_know_where_stages_write(stage: str) -> None:
+    if "plan_" in (ROOT / "stages" / f"{stage}.py").read_text():
+        entry = STAGES[stage]
+        outs = names(entry["outs"]) | names(entry.get("metrics", []))
+        assert {Path(out).parts[0] for out in outs} == set(written_by(stage))
 
 
 def test_what_dvc_does_not_see_is_a_dep_of_what_reads_it() -> None:
