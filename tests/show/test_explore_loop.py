@@ -245,6 +245,7 @@ def test_typing_and_submitting_changes_scores_and_credits(browser: Browser, addr
         assert words == PROMPT + " is a good one"
         assert page.locator("#status").inner_text().startswith("Scored: R̂ ")
         page.get_by_role("textbox", name="Completion 1").fill(" you fool of a <b>page</b>")
+        assert "changed since" in page.locator("#status").inner_text()
         page.get_by_role("textbox", name="Completion 1").press("Control+Enter")
         ended(visit)
         assert cells(visit) != first

@@ -17,7 +17,8 @@
     const shown = Math.abs(value).toFixed(digits);
     return /[1-9]/.test(shown) ? (value < 0 ? "−" : "+") + shown : shown;
   };
-  const short = (text) => (text.length > 40 ? text.slice(0, 40) + "…" : text);
+  // Between marks that keep words which are read from right to left apart from their numbers.
+  const short = (text) => `\u2068${text.length > 40 ? text.slice(0, 40) + "…" : text}\u2069`;
 
   const fields = () => [...document.querySelectorAll("#completions textarea")];
   const renumber = () => {
@@ -46,6 +47,7 @@
     remove.addEventListener("click", () => {
       field.remove();
       renumber();
+      changed();
       fields()[0].focus();
     });
     line.append(make("label", "", { for: id }), remove);
@@ -109,6 +111,12 @@
     } finally {
       busy = false;
       for (const button of asking) button.removeAttribute("aria-disabled");
+    }
+  };
+  const changed = () => {
+    const line = "The texts have changed since the scores below.";
+    if (!busy && !at("results").hidden && at("status").textContent !== line) {
+      at("status").textContent = line;
     }
   };
   const waiting = () => {
@@ -266,6 +274,7 @@
           if (!area) return;
           prompt.value = answer.prompt;
           area.value = text;
+          changed();
           area.focus();
         });
         box.append(shown, make("p", scores, { class: "scores" }), take);
@@ -290,6 +299,9 @@
       event.preventDefault();
       score();
     }
+  });
+  form.addEventListener("input", (event) => {
+    if (event.target !== seed) changed();
   });
   at("add").addEventListener("click", () => {
     forgive();
