@@ -73,7 +73,8 @@ class RunStore:
         if run not in self._checked and (kept := self._read(run)) is not None:
             names = ("loss", "valid_discrimination", "epoch", "rewards")
             loss, found, epoch, rewards = (kept[name] for name in names)
-            fit = Fit(run, loss.tolist(), found.tolist(), int(epoch), rewards.numpy())
+            own = rewards.numpy().copy()  # a view would hold the whole file, weights and all
+            fit = Fit(run, loss.tolist(), found.tolist(), int(epoch), own)
             self._checked[run] = fit
         return self._checked.get(run)
 

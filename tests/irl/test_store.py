@@ -165,6 +165,17 @@ def test_a_damaged_file_is_a_missing_run(tmp_path: Path) -> None:
         assert RunStore(tmp_path, "one").get(RUN) is None
 
 
+def test_a_run_that_is_read_does_not_hold_its_file(tmp_path: Path) -> None:
+    """Which is mapped into memory with all its weights."""
+    run = Run(0, "fit", 0)
+    with open_store(tmp_path, "key") as kept:
+        kept.put(Fit(run, [0.5], [0.7], 1, np.ones(3, dtype=np.float32)), {"w": torch.ones(4)})
+    with open_store(tmp_path, "key") as kept:
+        fit = kept.get(run)
+    assert fit is not None
+    assert fit.rewards.flags.owndata
+
+
 def test_a_foreign_file_is_a_missing_run(tmp_path: Path) -> None:
     RunStore(tmp_path, "one").put(FIT, {"weight": torch.ones(2)})
     path = tmp_path / "fit-0.safetensors"
