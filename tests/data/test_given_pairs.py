@@ -362,7 +362,7 @@ BAD: list[tuple[list[Rows], dict[str, str], str]] = [
     (
         [[{"text": "b"}]],
         {},
-        r"the base model's answers .*: set columns.base \(--column base=NAME\)",
+        r"no column of the base model's answers .*: set columns.base \(--column base=NAME\) to",
     ),
     ([TWO], {}, "has one model's answers .*: name two files, the base model's first"),
     ([[sample("p", "b")]], {}, "has one model's answers"),
