@@ -67,13 +67,13 @@ def told_rule(report: dict[str, Any]) -> str:
 
 def slices(report: dict[str, Any]) -> str:
     """How the audits of categories were made."""
+    line = "Each fitted by itself, at the level over the number of categories."
     inside, every = sum(row["pairs"] for row in report["slices"].values()), report["pairs"]["all"]
-    others = (
-        f" They hold {inside} of {every} pairs: the others are of none, or of a category with too "
-        "few (audit.slice_pairs)."
-    )
-    return "Each fitted by itself, at the level over the number of categories." + (
-        others if inside < every else ""
+    if inside == every:
+        return line
+    return (
+        f"{line} They hold {inside} of {every} pairs: the others are of none, or of a category "
+        "with too few (audit.slice_pairs)."
     )
 
 

@@ -160,6 +160,9 @@ def test_categories(report: dict[str, Any]) -> None:
         "| a\\|b | 120 | 0.75 (0.70 to 0.80) | hedges -0.50 |",
         "| c | 110 | 0.50 (0.45 to 0.55) | nothing |",
     ]
+    assert "categories. They hold 230 of 300 pairs: the others are of none, or of a" in text
+    report["slices"]["c"]["pairs"] = 180
+    assert "They hold" not in markdown(report, examples(), margins(), title="Audit")
 
 
 @pytest.mark.parametrize("answer", NASTY)
